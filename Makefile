@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+# Quarry: every command that a user or a developer needs. `make help` lists them.
+# Each part owns its fragment; this file only joins them.
+ROOT  := $(CURDIR)
+BUILD := build
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+.PHONY: help clean
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+-include tools/kernels/kernels.mk
+-include selftests/host/host.mk
+-include kunit/kunit.mk
+-include tools/tools.mk
+-include tools/bench/bench.mk
+-include selftests/vm/vm.mk
+-include tools/check/check.mk
+
+clean: ## remove everything built (kernel caches outside the tree stay)
+	rm -rf $(BUILD)

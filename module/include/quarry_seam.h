@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * The seam between the C shim and the C++ core: two lists.
+ *
+ * Up:   quarry_core_*  the core's entries, called by the shim
+ * Down: quarry_os_*    the platform's hooks, called by the core
+ *
+ * Plain C types only; direct calls, no tables of pointers. A check compares
+ * both lists with the symbols of the core object.
+ *
+ * CONTEXTS named below
+ *   task    may sleep
+ *   any     task, softirq, hardirq; does not sleep
+ *   pinned  the caller stays on one CPU (preemption off)
+ *
+ * LOCK ORDER (outermost first; `enum quarry_lock_rank` below). mmap_lock ranks
+ * before all of them: no user memory is touched under any of these. Two locks
+ * of one rank are never held together. Memory is never allocated under one.
+ *   shim:  pool->grow (mutex) > client->calls (rwsem, two only in order of id)
+ *   core:  REGIONS > DEPOT > CLASS > CLIENT > OVERFLOW > PAGES
+ */
+#ifndef QUARRY_SEAM_H
+#define QUARRY_SEAM_H
+
+#if defined(__KERNEL__) && !defined(__cplusplus)
+#include <linux/types.h>
+#else
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Every error of the core, its errno and what it means. The shim maps them to
+ * errno in one place (errors.c), the core knows only the names.
+ */
+#define QUARRY_ERRORS(X)                                                       \
+	X(NO_MEMORY, ENOMEM, "the system has no memory")                       \
+	X(POOL_FULL, ENOSPC, "the pool is full")                               \
+	X(INVALID, EINVAL, "an argument is invalid")                           \
+	X(MISALIGNED, EINVAL, "the offset is no multiple of 8")                \
+	X(OUT_OF_RANGE, ERANGE, "the offset is beyond the pool")               \
+	X(NO_REGION, ENXIO, "no region holds this offset")                     \
+	X(NOT_OBJECT, EBADSLT, "the offset is no object's start")              \
+	X(ALREADY_FREE, EALREADY, "the object is free already")                \
+	X(NOT_OWNER, EACCES, "the object is another client's")                 \
+	X(WRONG_SIZE, EMSGSIZE, "the object has another size")                 \
+	X(QUOTA, EDQUOT, "the client's limit is reached")                      \
+	X(TOO_LARGE, EFBIG, "larger than any object can be")                   \
+	X(OVERFLOW, EOVERFLOW, "the sizes overflow")                           \
+	X(BUSY, EBUSY, "the region is in use")                                 \
+	X(OVERLAP, EEXIST, "the region overlaps another")                      \
+	X(NOT_FOUND, ENOENT, "there is no such region or run")                 \
+	X(INITIALISED, EALREADY, "it is initialised already")                  \
+	X(UNINITIALISED, ENODEV, "it is not initialised yet")                  \
+	X(TOO_MANY, EUSERS, "no more clients or regions can be had")           \
+	X(OWNERS_FULL, ETOOMANYREFS, "the owner records of the slab are used up") \
+	X(CORRUPT, EUCLEAN, "the slab is quarantined after corruption")        \
+	X(SHUTDOWN, ESHUTDOWN, "the client has been reaped")                   \
+	X(NOT_SUPPORTED, EOPNOTSUPP, "not for this kind of pool")              \
+	X(NEEDS_PAGES, EAGAIN, "the pool must grow first")                     \
+	X(CANNOT_GROW, ENOSPC, "the object cannot be resized in place")
+
+/* 0 is success; entries that can fail return one of these (positive). */
+enum quarry_error {
+	QUARRY_OK = 0,
+#define QUARRY_ERROR_NAME(name, errno_name, text) QUARRY_E_##name,
+	QUARRY_ERRORS(QUARRY_ERROR_NAME)
+#undef QUARRY_ERROR_NAME
+	QUARRY_ERROR_COUNT
+};
+
+/* Ranks of the core's locks, outermost first. lockdep gets a class for each. */
+enum quarry_lock_rank {
+	QUARRY_LOCK_REGIONS,	/* one pool's region table: add and remove */
+	QUARRY_LOCK_DEPOT,	/* one size class's stock of magazines */
+	QUARRY_LOCK_CLASS,	/* one size class's slabs */
+	QUARRY_LOCK_CLIENT,	/* one client's chain of what it owns */
+	QUARRY_LOCK_OVERFLOW,	/* one pool's table of further owners */
+	QUARRY_LOCK_PAGES,	/* one pool's buddy */
+	QUARRY_LOCK_RANKS
+};
+
+/*
+ * Storage of one lock. A kernel with lock debugging needs more room: Kbuild
+ * then says how much, for both languages alike.
+ */
+#ifndef QUARRY_OS_LOCK_BYTES
+#define QUARRY_OS_LOCK_BYTES 16
+#endif
+struct quarry_os_lock {
+	uint64_t storage[QUARRY_OS_LOCK_BYTES / 8];
+};
+
+/* What a caller's context allows. */
+enum quarry_context {
+	QUARRY_MAY_SLEEP,
+	QUARRY_ATOMIC,
+};
+
+/* ---- down: the hooks ------------------------------------------------------ */
+
+/* Metadata, zeroed, aligned to 64 bytes. Charged to the caller. NULL when refused. */
+void *quarry_os_meta_alloc(size_t bytes, enum quarry_context context);
+/* Context: any. `bytes` as it was asked for. */
+void quarry_os_meta_free(void *meta, size_t bytes);
+/*
+ * Frees `meta` when every reader (read_enter/leave, or pinned) that may have
+ * seen it has left. Context: any. Never fails and never waits: the first 16
+ * bytes of the block are the platform's from here on, while readers may still
+ * read all the rest.
+ */
+void quarry_os_meta_retire(void *meta, size_t bytes);
+
+/* Context: any. The lock keeps interrupts off; `lock` returns what unlock needs. */
+void quarry_os_lock_init(struct quarry_os_lock *lock, enum quarry_lock_rank rank);
+void quarry_os_lock_fini(struct quarry_os_lock *lock);
+unsigned long quarry_os_lock(struct quarry_os_lock *lock);
+void quarry_os_unlock(struct quarry_os_lock *lock, unsigned long flags);
+
+/* A reader keeps what it found by a lock-free lookup from being freed. Any; nests. */
+void quarry_os_read_enter(void);
+void quarry_os_read_leave(void);
+/* Pinned: stay on this CPU; returns its number. A pinned caller is also a reader. */
+unsigned int quarry_os_pin(void);
+void quarry_os_unpin(void);
+/* CPUs that may ever be online, and the number of the current one (a hint unless pinned). */
+unsigned int quarry_os_cpus(void);
+unsigned int quarry_os_cpu(void);
+/* A long loop's breath: may sleep. Context: task, no lock, not pinned, no reader. */
+void quarry_os_breathe(void);
+/* Nanoseconds of a monotonic clock. */
+uint64_t quarry_os_ns(void);
+
+/* Zeroes managed memory, which the core itself never touches. `pool` is the shim's. */
+void quarry_os_zero(void *pool, uint64_t offset, uint64_t bytes);
+
+/* What happened to the allocator's own records. */
+enum quarry_corruption {
+	QUARRY_CORRUPT_DUPLICATE,	/* a slot was given out twice */
+	QUARRY_CORRUPT_DOUBLE_HOME,	/* a slot came home twice */
+	QUARRY_CORRUPT_STRAY_HOME,	/* a slot came home that was never out */
+	QUARRY_CORRUPT_MAGAZINE,	/* a magazine held what is no slot */
+	QUARRY_CORRUPT_STRUCTURE,	/* the audit found a contradiction */
+};
+/* Reports, never stops. `client` is an id, or 0. Context: any. */
+void quarry_os_corruption(void *pool, enum quarry_corruption what, uint64_t offset,
+			  uint64_t client);
+
+/* Tracepoints of slow paths inside the core. Context: any, locks may be held. */
+void quarry_os_trace_slab_create(void *pool, uint32_t slot_bytes, uint64_t offset,
+				 uint64_t bytes);
+void quarry_os_trace_slab_destroy(void *pool, uint32_t slot_bytes, uint64_t offset,
+				  uint64_t bytes);
+void quarry_os_trace_remote_free(void *pool, uint32_t slot_bytes, uint64_t slab_offset,
+				 uint32_t slots);
+void quarry_os_trace_refill(void *pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns);
+void quarry_os_trace_drain(void *pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns);
+/* True while somebody listens to refill or drain: only then is the clock read. */
+int quarry_os_trace_timed(void);
+
+/* ---- up: the entries ------------------------------------------------------ */
+
+struct quarry_core_pool;
+struct quarry_core_client;
+
+enum quarry_core_kind {
+	QUARRY_CORE_HEAP,
+	QUARRY_CORE_FIXED,
+};
+
+enum quarry_core_zone {
+	QUARRY_CORE_NORMAL,
+	QUARRY_CORE_LOWMEM,
+};
+
+struct quarry_core_pool_config {
+	enum quarry_core_kind kind;
+	uint32_t max_clients;		/* 1..65535 */
+	uint64_t max_pages;		/* the offset space, 1..2^23 pages */
+	uint64_t object_size;		/* fixed: a multiple of 8 */
+	uint64_t object_count;		/* fixed */
+	int zero_on_regrant;		/* POOL_ZERO */
+	void *os_pool;			/* handed back to the hooks */
+};
+
+/*
+ * Makes a pool without memory; the shim then adds regions. Context: task.
+ * Errors: INVALID, NO_MEMORY, TOO_LARGE, OVERFLOW.
+ */
+int quarry_core_pool_create(const struct quarry_core_pool_config *config,
+			    struct quarry_core_pool **pool);
+/*
+ * Ends a pool: every client must have been destroyed. Frees all metadata, after
+ * calling `forget(os_pool, cookie)` for each region. Context: task.
+ */
+void quarry_core_pool_destroy(struct quarry_core_pool *pool,
+			      void (*forget)(void *os_pool, void *cookie));
+/* Pages that a fixed pool needs so that all of its objects exist (0 for heaps). */
+uint64_t quarry_core_pool_wanted_pages(const struct quarry_core_pool *pool);
+/* Fixed pools: makes all slabs from the regions added so far. Errors: NO_MEMORY, POOL_FULL. */
+int quarry_core_pool_populate(struct quarry_core_pool *pool);
+
+struct quarry_core_region {
+	uint64_t offset;	/* bytes from the pool's start */
+	uint64_t pages;
+	enum quarry_core_zone zone;
+	void *cookie;		/* the shim's: its pages */
+};
+/*
+ * Adds `pages` contiguous pages at the first gap of the offset space that is
+ * aligned to their size rounded up to a power of two (at most 2^10 pages).
+ * Context: task. Calls for one pool are serialised by the caller.
+ * Errors: NO_MEMORY, POOL_FULL (no gap), INVALID, TOO_MANY.
+ */
+int quarry_core_region_add(struct quarry_core_pool *pool, uint64_t pages,
+			   enum quarry_core_zone zone, void *cookie, uint64_t *offset);
+/*
+ * Takes a region's pages out of the pool, so that nothing is allocated from it
+ * (BUSY when anything is, after empty slabs were given back; then nothing has
+ * changed). isolate, then either restore or remove. Context: task, serialised.
+ * Errors: NOT_FOUND, BUSY.
+ */
+int quarry_core_region_isolate(struct quarry_core_pool *pool, uint64_t offset,
+			       struct quarry_core_region *region);
+void quarry_core_region_restore(struct quarry_core_pool *pool, uint64_t offset);
+void quarry_core_region_remove(struct quarry_core_pool *pool, uint64_t offset);
+/*
+ * The region that holds `offset`: O(log regions). Context: any; a reader must
+ * enclose the use of `cookie`. Errors: OUT_OF_RANGE, NO_REGION.
+ */
+int quarry_core_region_find(const struct quarry_core_pool *pool, uint64_t offset,
+			    struct quarry_core_region *region);
+
+/*
+ * A client of a pool. `id` is the caller's, unique for ever. `limit`: most bytes
+ * owned, 0 for none. Context: task. Errors: NO_MEMORY, TOO_MANY.
+ */
+int quarry_core_client_create(struct quarry_core_pool *pool, uint64_t id, uint64_t limit,
+			      struct quarry_core_client **client);
+/*
+ * Takes back everything that the client owns, in steps of at most 32 slots with
+ * no lock held between, at most one lock inside. The caller guarantees that no other
+ * call runs for this client (as caller or as receiver), or comes later. Context: task.
+ */
+void quarry_core_client_reap(struct quarry_core_client *client, uint64_t *objects,
+			     uint64_t *bytes);
+/* After the reap. Context: task. */
+void quarry_core_client_destroy(struct quarry_core_client *client);
+void quarry_core_client_usage(const struct quarry_core_client *client, uint64_t *objects,
+			      uint64_t *bytes);
+
+/*
+ * Grants up to `count` objects; *done says how many, `offsets` holds them. The
+ * return value says why no more. `align` a power of two, 8 at least. Context:
+ * task or any by `context`. NEEDS_PAGES: add at least *pages contiguous pages
+ * and call again for the rest; what is free anywhere in the pool was tried first.
+ * Errors: INVALID, TOO_LARGE, WRONG_SIZE, QUOTA, NEEDS_PAGES, NO_MEMORY, POOL_FULL.
+ */
+int quarry_core_alloc(struct quarry_core_client *client, uint64_t size, uint64_t align,
+		      uint32_t count, uint64_t *offsets, uint32_t *done, uint64_t *pages,
+		      enum quarry_context context);
+/* Bytes that the pool sets aside for an object of this size; 0 when none can be had. */
+uint64_t quarry_core_usable_size(const struct quarry_core_pool *pool, uint64_t size,
+				 uint64_t align);
+
+/* Who was in the way of a refused free or transfer. */
+struct quarry_core_refusal {
+	uint64_t offset;
+	uint64_t owner;		/* id of the client that owns it, or 0 */
+};
+/*
+ * Frees objects in order; stops at the first that is refused. Context: task.
+ * Errors: MISALIGNED, OUT_OF_RANGE, NO_REGION, NOT_OBJECT, ALREADY_FREE,
+ * NOT_OWNER, CORRUPT.
+ */
+int quarry_core_free(struct quarry_core_client *client, const uint64_t *offsets,
+		     uint32_t count, uint32_t *done, struct quarry_core_refusal *refusal);
+/*
+ * Moves objects of `from` to `to`, in order; stops at the first that is refused.
+ * Context: task. Errors: those of free; QUOTA (the receiver's), OWNERS_FULL.
+ */
+int quarry_core_transfer(struct quarry_core_client *from, struct quarry_core_client *to,
+			 const uint64_t *offsets, uint32_t count, uint32_t *done,
+			 struct quarry_core_refusal *refusal);
+
+struct quarry_core_class_stat {
+	uint32_t size;
+	uint32_t slabs;
+	uint64_t live;
+	uint64_t free;
+};
+struct quarry_core_stat {
+	uint64_t max_bytes;
+	uint64_t bytes;
+	uint64_t free_bytes;
+	uint64_t used_bytes;
+	uint64_t objects;
+	uint64_t meta_bytes;
+	uint32_t regions;
+	uint32_t slabs;
+	uint32_t clients;
+	uint32_t classes;
+	uint64_t corruptions;
+};
+/* Context: task. `classes` has room for `count` (of `stat->classes`). */
+void quarry_core_pool_stat(struct quarry_core_pool *pool, struct quarry_core_stat *stat,
+			   struct quarry_core_class_stat *classes, uint32_t count);
+/* Brings pending slots home and gives empty slabs back. Context: task. */
+void quarry_core_pool_drain(struct quarry_core_pool *pool, uint64_t *slots, uint64_t *slabs);
+
+struct quarry_core_audit {
+	uint64_t faults;
+	uint64_t first_offset;
+	uint64_t pages;
+	uint64_t slabs;
+	uint64_t objects;
+	char first[64];
+};
+/*
+ * Full structural audit, in steps of at most 32 slots. Exact when nothing else
+ * runs; beside running calls it reports only what cannot be. Context: task.
+ */
+void quarry_core_pool_verify(struct quarry_core_pool *pool, struct quarry_core_audit *audit);
+
+/* The size classes of heap pools, ascending; returns how many there are. */
+uint32_t quarry_core_size_classes(const uint32_t **sizes);
+
+/* ---- up: heaps of drivers: per-CPU magazines, live bytes -------------------- */
+
+struct quarry_core_heap;
+
+/*
+ * A heap over the caller's regions. Context: task. Errors: NO_MEMORY, INVALID.
+ * `os_pool` is handed back to the hooks.
+ */
+int quarry_core_heap_create(uint64_t max_pages, void *os_pool, struct quarry_core_heap **heap);
+void quarry_core_heap_destroy(struct quarry_core_heap *heap);
+/* As quarry_core_region_add, at `first_page` of the caller's choice. */
+int quarry_core_heap_add_region(struct quarry_core_heap *heap, uint64_t first_page,
+				uint64_t pages, enum quarry_core_zone zone);
+/* Errors: NOT_FOUND, BUSY. */
+int quarry_core_heap_remove_region(struct quarry_core_heap *heap, uint64_t first_page);
+/* Any size up to 2^20 pages. Context: by `context`. Errors: INVALID, TOO_LARGE, NO_MEMORY, POOL_FULL. */
+int quarry_core_heap_alloc(struct quarry_core_heap *heap, uint64_t size, uint64_t align,
+			   uint64_t *offset, enum quarry_context context);
+/* Without a size. Context: any. Errors as quarry_core_free, without NOT_OWNER. */
+int quarry_core_heap_free(struct quarry_core_heap *heap, uint64_t offset);
+/* Errors: WRONG_SIZE and those of free. */
+int quarry_core_heap_free_sized(struct quarry_core_heap *heap, uint64_t offset, uint64_t size);
+/* Usable bytes of a live object, 0 when it is none. Context: any. */
+uint64_t quarry_core_heap_usable(const struct quarry_core_heap *heap, uint64_t offset);
+/* Empties all magazines, brings pending slots home, gives empty slabs back. Context: task. */
+void quarry_core_heap_drain(struct quarry_core_heap *heap);
+void quarry_core_heap_stat(struct quarry_core_heap *heap, struct quarry_core_stat *stat);
+void quarry_core_heap_verify(struct quarry_core_heap *heap, struct quarry_core_audit *audit);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* QUARRY_SEAM_H */

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * Quarry: bounded, pinned memory shared by processes and owned by the kernel.
+ *
+ * THE PROTOCOL, FROM A USER'S SIDE
+ *
+ * 1. Pools and clients
+ *    open("/dev/quarry") gives a control descriptor. POOL_CREATE on it makes a
+ *    pool and returns a pool descriptor, which is also the pool's first client.
+ *    JOIN on any pool descriptor makes another client of the same pool. A
+ *    client is one open pool file bound to one address space (mm): the one that
+ *    called POOL_CREATE or JOIN. From any other address space (a forked child,
+ *    a receiver of SCM_RIGHTS) only INFO, JOIN and STAT answer; every other
+ *    call is EXDEV. So passing a descriptor passes the right to join, and
+ *    nothing else. Client ids are 64 bits wide and never used again.
+ *
+ * 2. The client area
+ *    Every client maps its client area (mmap at QUARRY_CLIENT_AREA_OFFSET,
+ *    exactly client_area_bytes long, MAP_SHARED) before its first ALLOC,
+ *    TRANSFER or receipt of objects; until then those calls are ENOTCONN. The
+ *    area is struct quarry_client_area. It cannot be split, moved or resized,
+ *    is not inherited by fork and not written to core dumps. The kernel never
+ *    believes what it reads there.
+ *
+ * 3. Objects
+ *    An object is named by its offset: bytes from the start of the pool. No
+ *    pointer crosses this interface. mmap of the pool descriptor at offset 0
+ *    (MAP_SHARED, up to max_bytes) shows the pool's memory; an offset that no
+ *    region holds is SIGBUS, a live object's never is. The kernel records the
+ *    owner of every object: the client that it was granted to. Only the owner
+ *    frees or transfers it.
+ *
+ * 4. Death
+ *    A client is reaped, and everything that it owns is back in the pool, at
+ *    the first of (a) the end of its client area mapping: munmap, exec or exit;
+ *    (b) the exit of its whole thread group, when the last thread's descriptor
+ *    table is closed; (c) the last close of its descriptor. Every later call on
+ *    that descriptor is ESHUTDOWN (INFO, JOIN and STAT still answer). The
+ *    objects are back before waitpid(2) returns, unless somebody else held the
+ *    dead address space (an open /proc/PID/maps, a tracer): then when they let
+ *    go, and STAT counts the reap as late.
+ *
+ * 5. Trust
+ *    All clients of a pool map all of its memory: they trust each other with
+ *    contents, never with ownership. Fresh memory is zeroed. With
+ *    QUARRY_POOL_ZERO a slot is zeroed again when it goes to a client other
+ *    than its last owner.
+ *
+ * CALLS
+ *    Each call takes a structure whose first member is its size in bytes, so
+ *    that either side may be the newer one: a size below the first version is
+ *    EINVAL; bytes beyond what the kernel knows must be zero, else E2BIG.
+ *    Unknown flags and non-zero reserved fields are EINVAL. A refused call
+ *    changes nothing. ALLOC, FREE and TRANSFER take n objects; they stop at the
+ *    first that fails. When at least one was done the call returns 0 and
+ *    `done` and `error` say how many and why no more (error 0: all). When none
+ *    was done the call fails with that error. A fault while the answer is
+ *    written (EFAULT) gives what was granted back.
+ *
+ * ERRORS, the same for each call
+ *    EFAULT      an address that cannot be read or written
+ *    EINVAL      structure too small; unknown flag; reserved field set; count 0;
+ *                size 0; alignment no power of two; unknown kind, zone, node;
+ *                an offset that is no multiple of 8
+ *    E2BIG       structure larger than the kernel's, with a non-zero tail
+ *    EMSGSIZE    count above QUARRY_MAX_BATCH; object size other than the one of
+ *                a fixed pool
+ *    EOVERFLOW   sizes whose sum or product overflows 64 bits
+ *    EFBIG       larger than any object, pool or region can be, or than memory
+ *    ENOTTY      no such call
+ *    EBADFD      a call for a pool descriptor on the control descriptor, or
+ *                POOL_CREATE on a pool descriptor
+ *    EXDEV       a call from an address space that is not the client's
+ *    ENOTCONN    the client area is not mapped yet
+ *    ESHUTDOWN   the client has been reaped
+ *    EPERM       reserved to the pool's creator, or a capability is missing
+ *    EDQUOT      a limit of the user or of the receiving client
+ *    ENOBUFS     RLIMIT_MEMLOCK of the caller would be exceeded
+ *    EUSERS      the pool has as many clients as it can have
+ *    ENOMEM      the kernel has no memory (or the memory cgroup's limit is met)
+ *    ENOSPC      the pool is full and may not grow
+ *    ERANGE      an offset at or above max_bytes
+ *    ENXIO       an offset that no region holds
+ *    EBADSLT     an offset inside the pool that is no object's start
+ *    EALREADY    the object is free already (or was never allocated)
+ *    EACCES      the object is another client's
+ *    EUCLEAN     the slab of this object is quarantined after corruption
+ *    ESRCH       TRANSFER: no such living client in this pool
+ *    EUNATCH     TRANSFER: the receiver has not mapped its client area
+ *    ETOOMANYREFS  TRANSFER: the owner records of that slab are used up
+ *    EBUSY       a region with objects or mapped pages in use
+ *    EEXIST      a pool of this user already has this name
+ *    EOPNOTSUPP  not for this kind of pool
+ */
+#ifndef _UAPI_LINUX_QUARRY_H
+#define _UAPI_LINUX_QUARRY_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define QUARRY_ABI_VERSION		1
+#define QUARRY_DEVICE			"/dev/quarry"
+
+/* Offsets are multiples of this; objects are at least so large. Bytes. */
+#define QUARRY_GRAIN			8
+/* Most objects in one ALLOC, FREE or TRANSFER. */
+#define QUARRY_MAX_BATCH		4096
+/* Most bytes of one object. */
+#define QUARRY_MAX_OBJECT		(4ULL << 20)
+/* Most bytes of one pool. */
+#define QUARRY_MAX_POOL			(32ULL << 30)
+/* Size classes of heap pools. */
+#define QUARRY_MAX_CLASSES		64
+#define QUARRY_NAME_LEN			32
+/* mmap offset of a client's own area. */
+#define QUARRY_CLIENT_AREA_OFFSET	(1ULL << 40)
+
+#define QUARRY_IOC_TYPE			0xE9
+#define QUARRY_IOC_INFO			_IO(QUARRY_IOC_TYPE, 0x00)
+#define QUARRY_IOC_POOL_CREATE		_IO(QUARRY_IOC_TYPE, 0x01)
+#define QUARRY_IOC_JOIN			_IO(QUARRY_IOC_TYPE, 0x02)
+#define QUARRY_IOC_ALLOC		_IO(QUARRY_IOC_TYPE, 0x03)
+#define QUARRY_IOC_FREE			_IO(QUARRY_IOC_TYPE, 0x04)
+#define QUARRY_IOC_TRANSFER		_IO(QUARRY_IOC_TYPE, 0x05)
+#define QUARRY_IOC_REGION_ADD		_IO(QUARRY_IOC_TYPE, 0x06)
+#define QUARRY_IOC_REGION_REMOVE	_IO(QUARRY_IOC_TYPE, 0x07)
+#define QUARRY_IOC_DRAIN		_IO(QUARRY_IOC_TYPE, 0x08)
+#define QUARRY_IOC_STAT			_IO(QUARRY_IOC_TYPE, 0x09)
+#define QUARRY_IOC_VERIFY		_IO(QUARRY_IOC_TYPE, 0x0a)
+
+/* INFO: `features`. */
+#define QUARRY_FEATURE_HEAP		(1ULL << 0)
+#define QUARRY_FEATURE_FIXED		(1ULL << 1)
+#define QUARRY_FEATURE_REGION_REMOVE	(1ULL << 2)
+#define QUARRY_FEATURE_LOWMEM		(1ULL << 3)
+
+/**
+ * struct quarry_info - QUARRY_IOC_INFO, on either kind of descriptor
+ * @size: in: sizeof(struct quarry_info)
+ * @flags: in: 0
+ * @abi_version: QUARRY_ABI_VERSION of the kernel side
+ * @cpus: CPUs that may ever be online
+ * @features: QUARRY_FEATURE_*
+ * @page_size: bytes
+ * @class_count: size classes of a heap pool
+ * @class_size: bytes of each, ascending; larger objects are pages
+ * @max_object: most bytes of one object
+ * @max_pool: most bytes of one pool under the module's limits
+ * @max_batch: most objects in one call
+ * @max_clients: most clients of one pool
+ * @max_user_bytes: most pool bytes of one user
+ * @max_user_pools: most pools of one user
+ * @max_user_clients: most clients of one user, over all pools
+ * @reserved: 0
+ */
+struct quarry_info {
+	__u32 size;
+	__u32 flags;
+	__u32 abi_version;
+	__u32 cpus;
+	__u64 features;
+	__u32 page_size;
+	__u32 class_count;
+	__u32 class_size[QUARRY_MAX_CLASSES];
+	__u64 max_object;
+	__u64 max_pool;
+	__u32 max_batch;
+	__u32 max_clients;
+	__u64 max_user_bytes;
+	__u32 max_user_pools;
+	__u32 max_user_clients;
+	__u64 reserved[4];
+};
+
+/* Kinds of pool. */
+#define QUARRY_KIND_HEAP		0	/* objects of any size up to max_object */
+#define QUARRY_KIND_FIXED		1	/* one object size, a fixed count */
+
+/* Zones. */
+#define QUARRY_ZONE_NORMAL		0
+#define QUARRY_ZONE_LOWMEM		1	/* physical address below 4 GiB */
+
+/* POOL_CREATE: `flags`. */
+#define QUARRY_POOL_ZERO		(1U << 0) /* zero a slot that changes its owner */
+
+/* POOL_CREATE and JOIN: `fd_flags`. */
+#define QUARRY_FD_CLOEXEC		(1U << 0)
+
+/**
+ * struct quarry_pool_create - QUARRY_IOC_POOL_CREATE, on the control descriptor
+ * @size: in: sizeof(struct quarry_pool_create)
+ * @flags: in: QUARRY_POOL_*
+ * @kind: in: QUARRY_KIND_*
+ * @zone: in: QUARRY_ZONE_*; LOWMEM needs CAP_SYS_RAWIO or the module's quota
+ * @node: in: NUMA node to prefer, or -1
+ * @fd_flags: in: QUARRY_FD_*
+ * @bytes: in: heap: bytes to have from the start, rounded up to pages; fixed: 0
+ * @max_bytes: in: heap: bytes that the pool may grow to (0: @bytes);
+ *	out: the offset space, what a full mmap takes
+ * @object_size: in: fixed: bytes of an object, a multiple of 8 up to max_object
+ * @object_count: in: fixed: how many; all of them are there from the start
+ * @client_limit: in: most bytes that one client may own, 0: no limit of its own
+ * @name: in: for people, NUL-terminated, printable, no '/'; empty: the pool's id
+ * @fd: out: the pool descriptor, also the first client
+ * @client_area_bytes: out: length of the client area mapping
+ * @pool_id: out: never used again
+ * @client_id: out: never used again
+ * @reserved: in: 0
+ */
+struct quarry_pool_create {
+	__u32 size;
+	__u32 flags;
+	__u32 kind;
+	__u32 zone;
+	__s32 node;
+	__u32 fd_flags;
+	__u64 bytes;
+	__u64 max_bytes;
+	__u64 object_size;
+	__u64 object_count;
+	__u64 client_limit;
+	char name[QUARRY_NAME_LEN];
+	__s32 fd;
+	__u32 client_area_bytes;
+	__u64 pool_id;
+	__u64 client_id;
+	__u64 reserved[8];
+};
+
+/**
+ * struct quarry_join - QUARRY_IOC_JOIN, on a pool descriptor, from any mm
+ * @size: in: sizeof(struct quarry_join)
+ * @flags: in: 0
+ * @fd_flags: in: QUARRY_FD_*
+ * @kind: out: the pool's kind
+ * @fd: out: a new descriptor: another client of this pool, bound to the caller
+ * @client_area_bytes: out: length of the client area mapping
+ * @max_bytes: out: the offset space
+ * @pool_id: out
+ * @client_id: out
+ * @object_size: out: fixed pools: bytes of an object
+ * @object_count: out: fixed pools: how many
+ * @reserved: in: 0
+ */
+struct quarry_join {
+	__u32 size;
+	__u32 flags;
+	__u32 fd_flags;
+	__u32 kind;
+	__s32 fd;
+	__u32 client_area_bytes;
+	__u64 max_bytes;
+	__u64 pool_id;
+	__u64 client_id;
+	__u64 object_size;
+	__u64 object_count;
+	__u64 reserved[4];
+};
+
+/**
+ * struct quarry_alloc - QUARRY_IOC_ALLOC
+ * @size: in: sizeof(struct quarry_alloc)
+ * @flags: in: 0
+ * @object_size: in: bytes of each object
+ * @align: in: power of two up to max_object; 0: 8
+ * @count: in: 1..QUARRY_MAX_BATCH
+ * @done: out: how many were granted
+ * @error: out: 0, or the positive errno that stopped the call after @done
+ * @reserved: in: 0
+ * @offsets: in: address of __u64[count]; out there: the first @done offsets
+ */
+struct quarry_alloc {
+	__u32 size;
+	__u32 flags;
+	__u64 object_size;
+	__u64 align;
+	__u32 count;
+	__u32 done;
+	__s32 error;
+	__u32 reserved;
+	__u64 offsets;
+};
+
+/**
+ * struct quarry_free - QUARRY_IOC_FREE
+ * @size: in: sizeof(struct quarry_free)
+ * @flags: in: 0
+ * @count: in: 1..QUARRY_MAX_BATCH
+ * @done: out: how many were freed; offsets[done] is the one refused
+ * @error: out: 0, or the positive errno of the refusal
+ * @reserved: in: 0
+ * @offsets: in: address of __u64[count]
+ */
+struct quarry_free {
+	__u32 size;
+	__u32 flags;
+	__u32 count;
+	__u32 done;
+	__s32 error;
+	__u32 reserved;
+	__u64 offsets;
+};
+
+/**
+ * struct quarry_transfer - QUARRY_IOC_TRANSFER: objects change their owner
+ * @size: in: sizeof(struct quarry_transfer)
+ * @flags: in: 0: move
+ * @to_client: in: the receiver's client id; it must live in this pool
+ * @count: in: 1..QUARRY_MAX_BATCH
+ * @done: out: how many were moved
+ * @error: out: 0, or the positive errno of the refusal
+ * @reserved: in: 0
+ * @offsets: in: address of __u64[count]
+ */
+struct quarry_transfer {
+	__u32 size;
+	__u32 flags;
+	__u64 to_client;
+	__u32 count;
+	__u32 done;
+	__s32 error;
+	__u32 reserved;
+	__u64 offsets;
+};
+
+/**
+ * struct quarry_region - QUARRY_IOC_REGION_ADD and _REMOVE, the creator's
+ * @size: in: sizeof(struct quarry_region)
+ * @flags: in: 0
+ * @zone: in: ADD: QUARRY_ZONE_*
+ * @node: in: ADD: NUMA node to prefer, or -1
+ * @bytes: in: ADD: how many to add, rounded up to pages; out: how many were
+ *	added or removed. A region is contiguous: what the kernel cannot give in
+ *	one piece becomes several regions
+ * @offset: out: ADD: start of the first; in: REMOVE: start of one region
+ * @regions: out: how many regions were added or removed
+ * @reserved: in: 0
+ */
+struct quarry_region {
+	__u32 size;
+	__u32 flags;
+	__u32 zone;
+	__s32 node;
+	__u64 bytes;
+	__u64 offset;
+	__u32 regions;
+	__u32 reserved;
+};
+
+/* DRAIN: `flags`. */
+#define QUARRY_DRAIN_POOL		(1U << 0) /* the whole pool; the creator's */
+
+/**
+ * struct quarry_drain - QUARRY_IOC_DRAIN: caches go home, empty slabs to pages
+ * @size: in: sizeof(struct quarry_drain)
+ * @flags: in: QUARRY_DRAIN_*
+ * @slots: out: slots that came home
+ * @slabs: out: slabs given back to the page allocator
+ */
+struct quarry_drain {
+	__u32 size;
+	__u32 flags;
+	__u64 slots;
+	__u64 slabs;
+};
+
+/* STAT: `flags`. */
+#define QUARRY_STAT_ACK			(1U << 0) /* events are seen: poll sleeps again */
+
+/* STAT: `events`, what poll(2) reports. */
+#define QUARRY_EVENT_PEER_DIED		(1U << 0) /* EPOLLIN: a client was reaped */
+#define QUARRY_EVENT_LOW_MEMORY		(1U << 1) /* EPOLLPRI: below 1/8 of max_bytes can still be had */
+#define QUARRY_EVENT_MEMORY_BACK	(1U << 2) /* EPOLLOUT: not low */
+#define QUARRY_EVENT_CORRUPTION		(1U << 3) /* EPOLLERR */
+#define QUARRY_EVENT_REAPED		(1U << 4) /* EPOLLHUP: this client */
+
+/**
+ * struct quarry_class_stat - one size class of a pool
+ * @size: bytes of a slot
+ * @slabs: slabs held
+ * @live: slots that are granted to a client (or in a cache)
+ * @free: free slots in those slabs, pending remote frees included
+ */
+struct quarry_class_stat {
+	__u32 size;
+	__u32 slabs;
+	__u64 live;
+	__u64 free;
+};
+
+/**
+ * struct quarry_stat - QUARRY_IOC_STAT, on a pool descriptor, from any mm
+ * @size: in: sizeof(struct quarry_stat)
+ * @flags: in: QUARRY_STAT_*
+ * @classes: in: address of struct quarry_class_stat[@class_count], or 0
+ * @class_count: in: room there; out: classes of the pool
+ * @events: out: QUARRY_EVENT_* of this client
+ * @pool_id: out
+ * @kind: out
+ * @clients: out: living clients
+ * @max_bytes: out: the offset space
+ * @bytes: out: bytes in regions
+ * @free_bytes: out: bytes in free pages
+ * @used_bytes: out: bytes owned by clients: slots and pages
+ * @objects: out: objects owned by clients
+ * @meta_bytes: out: bytes of allocator metadata
+ * @regions: out
+ * @slabs: out
+ * @allocs: out: objects granted since the pool was made
+ * @frees: out: objects freed by their clients
+ * @refused: out: objects and calls refused
+ * @reaps: out: clients reaped
+ * @late_reaps: out: of those, not before waitpid
+ * @reaped_objects: out
+ * @reaped_bytes: out
+ * @transfers: out: objects moved
+ * @corruptions: out
+ * @client_id: out: this client's id
+ * @client_objects: out: objects that it owns
+ * @client_bytes: out: bytes that it owns
+ * @client_limit: out: most bytes that it may own, 0: no limit
+ * @name: out
+ * @reserved: 0
+ */
+struct quarry_stat {
+	__u32 size;
+	__u32 flags;
+	__u64 classes;
+	__u32 class_count;
+	__u32 events;
+	__u64 pool_id;
+	__u32 kind;
+	__u32 clients;
+	__u64 max_bytes;
+	__u64 bytes;
+	__u64 free_bytes;
+	__u64 used_bytes;
+	__u64 objects;
+	__u64 meta_bytes;
+	__u32 regions;
+	__u32 slabs;
+	__u64 allocs;
+	__u64 frees;
+	__u64 refused;
+	__u64 reaps;
+	__u64 late_reaps;
+	__u64 reaped_objects;
+	__u64 reaped_bytes;
+	__u64 transfers;
+	__u64 corruptions;
+	__u64 client_id;
+	__u64 client_objects;
+	__u64 client_bytes;
+	__u64 client_limit;
+	char name[QUARRY_NAME_LEN];
+	__u64 reserved[8];
+};
+
+/**
+ * struct quarry_verify - QUARRY_IOC_VERIFY: a full structural audit, the creator's
+ * @size: in: sizeof(struct quarry_verify)
+ * @flags: in: 0
+ * @faults: out: contradictions found; 0 is the only good answer
+ * @first_offset: out: where the first was found
+ * @pages: out: pages visited
+ * @slabs: out: slabs visited
+ * @objects: out: objects owned by clients, counted one by one
+ * @first: out: what the first was, in words
+ */
+struct quarry_verify {
+	__u32 size;
+	__u32 flags;
+	__u64 faults;
+	__u64 first_offset;
+	__u64 pages;
+	__u64 slabs;
+	__u64 objects;
+	char first[64];
+};
+
+/**
+ * struct quarry_client_area - the head of a client's own mapping
+ * @abi_version: QUARRY_ABI_VERSION
+ * @bytes: length of the area
+ * @pool_id: the pool
+ * @client_id: the client
+ * @max_bytes: the pool's offset space
+ * @kind: the pool's kind
+ * @class_count: entries of @class_size
+ * @class_size: bytes of each size class, ascending
+ *
+ * Written by the kernel before it is mapped, never read by it.
+ */
+struct quarry_client_area {
+	__u32 abi_version;
+	__u32 bytes;
+	__u64 pool_id;
+	__u64 client_id;
+	__u64 max_bytes;
+	__u32 kind;
+	__u32 class_count;
+	__u32 class_size[QUARRY_MAX_CLASSES];
+};
+
+#endif /* _UAPI_LINUX_QUARRY_H */
