@@ -26,7 +26,8 @@ vm=("${build[@]}" qemu-system-x86 busybox-static cpio xz-utils zstd kmod gcc-mul
 host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang llvm libjemalloc-dev
 	libgoogle-perftools-dev libmimalloc-dev)
 # libquarry, quarryctl, the recorder and the libbpf tools.
-tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang llvm bpftool pkg-config)
+tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang llvm bpftool pkg-config
+	nlohmann-json3-dev libgtest-dev)
 # Static checks.
 check=("${build[@]}" shellcheck clang clang-tidy clang-format cppcheck python3 perl codespell)
 # `make run`: the virtual machine, bpftrace in it, and the programs that are recorded.

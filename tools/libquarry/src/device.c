@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* The control descriptor: open, close, INFO. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "internal.h"
+
+struct quarry_device *quarry_open(const char *path) {
+    struct quarry_info info = {.size = sizeof info};
+    struct quarry_device *device = quarry_sys->allocate(sizeof *device);
+
+    if (!device)
+        return NULL;
+    device->fd = quarry_sys->open(path ? path : QUARRY_DEVICE, O_RDWR | O_CLOEXEC);
+    if (device->fd < 0) {
+        int error = errno;
+
+        quarry_sys->release(device);
+        errno = error;
+        return NULL;
+    }
+    if (quarry_sys->ioctl(device->fd, QUARRY_IOC_INFO, &info) < 0)
+        goto refused;
+    if (info.abi_version != QUARRY_ABI_VERSION) {
+        errno = EPROTO;
+        goto refused;
+    }
+    return device;
+
+refused:
+    quarry_close(device);
+    return NULL;
+}
+
+void quarry_close(struct quarry_device *device) {
+    int error = errno;
+
+    if (!device)
+        return;
+    quarry_sys->close(device->fd);
+    quarry_sys->release(device);
+    errno = error;
+}
+
+int quarry_info_sized(struct quarry_device *device, struct quarry_info *info, size_t info_bytes) {
+    info->size = (uint32_t)info_bytes;
+    info->flags = 0;
+    return quarry_sys->ioctl(device->fd, QUARRY_IOC_INFO, info);
+}

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+# libquarry, quarryctl, the examples, and the recorder's fragment.
+#
+# Outputs: build/tools/libquarry/{libquarry.a,libquarry.so.1}, build/tools/quarryctl,
+# build/tools/ten_lines, build/tools/test/ (the unit tests, plain and sanitized).
+
+TOOLS_VERSION := 1.0.0
+TOOLS_OUT     := $(BUILD)/tools
+TOOLS_CC      ?= gcc
+TOOLS_CXX     ?= g++
+TOOLS_PREFIX  ?= /usr/local
+TOOLS_WARN    := -Wall -Wextra -Werror
+TOOLS_FLAGS   := -O2 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iuapi -Itools/libquarry/include $(TOOLS_WARN)
+TOOLS_CFLAGS  := $(TOOLS_FLAGS) -std=gnu11 -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+TOOLS_CXXFLAGS := $(TOOLS_FLAGS) -std=c++20
+
+TOOLS_LIB     := $(TOOLS_OUT)/libquarry
+TOOLS_LIB_SRC := $(wildcard tools/libquarry/src/*.c)
+TOOLS_LIB_OBJ := $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_LIB)/%.o)
+TOOLS_LIB_PIC := $(TOOLS_LIB_OBJ:.o=.pic.o)
+
+TOOLS_CTL_SRC := $(wildcard tools/quarryctl/*.cpp)
+TOOLS_CTL_OBJ := $(TOOLS_CTL_SRC:tools/quarryctl/%.cpp=$(TOOLS_OUT)/quarryctl.o/%.o)
+
+TOOLS_TEST_SRC := $(wildcard tools/libquarry/test/*.cpp)
+
+.PHONY: tools tools-deps libquarry quarryctl examples test-libquarry install-libquarry
+
+tools-deps:
+	@tools/deps.sh tools
+
+tools: libquarry quarryctl examples ## build libquarry, quarryctl and the examples
+
+libquarry: tools-deps $(TOOLS_LIB)/libquarry.a $(TOOLS_LIB)/libquarry.so $(TOOLS_LIB)/quarry-uninstalled.pc ## build libquarry (static, shared)
+quarryctl: tools-deps $(TOOLS_OUT)/quarryctl ## build quarryctl
+examples: tools-deps $(TOOLS_OUT)/ten_lines ## build the README's example
+
+$(TOOLS_LIB)/%.pic.o: tools/libquarry/src/%.c
+	@mkdir -p $(@D)
+	$(TOOLS_CC) $(TOOLS_CFLAGS) -fPIC -MMD -MP -c $< -o $@
+
+$(TOOLS_LIB)/%.o: tools/libquarry/src/%.c
+	@mkdir -p $(@D)
+	$(TOOLS_CC) $(TOOLS_CFLAGS) -MMD -MP -c $< -o $@
+
+$(TOOLS_LIB)/libquarry.a: $(TOOLS_LIB_OBJ)
+	rm -f $@
+	ar rcs $@ $^
+
+$(TOOLS_LIB)/libquarry.so.1: $(TOOLS_LIB_PIC) tools/libquarry/libquarry.map
+	$(TOOLS_CC) -shared -pthread -Wl,-soname,libquarry.so.1 -Wl,--version-script=tools/libquarry/libquarry.map \
+		-Wl,-z,defs -Wl,-z,relro,-z,now $(TOOLS_LIB_PIC) -o $@
+
+$(TOOLS_LIB)/libquarry.so: $(TOOLS_LIB)/libquarry.so.1
+	ln -sf libquarry.so.1 $@
+
+# pkg-config finds the copy that is not installed: PKG_CONFIG_PATH=build/tools/libquarry.
+$(TOOLS_LIB)/quarry-uninstalled.pc: tools/libquarry/quarry.pc.in tools/tools.mk
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(ROOT)|; s|@VERSION@|$(TOOLS_VERSION)|' -e 's|^libdir=.*|libdir=$(ROOT)/$(TOOLS_LIB)|' \
+		-e 's|^Cflags:.*|Cflags: -I$(ROOT)/uapi -I$(ROOT)/tools/libquarry/include|' $< >$@
+
+install-libquarry: libquarry ## install libquarry and its headers (TOOLS_PREFIX=/usr/local, DESTDIR)
+	install -d $(DESTDIR)$(TOOLS_PREFIX)/lib/pkgconfig $(DESTDIR)$(TOOLS_PREFIX)/include/linux $(DESTDIR)$(TOOLS_PREFIX)/include/quarry
+	install -m 644 $(TOOLS_LIB)/libquarry.a $(TOOLS_LIB)/libquarry.so.1 $(DESTDIR)$(TOOLS_PREFIX)/lib/
+	ln -sf libquarry.so.1 $(DESTDIR)$(TOOLS_PREFIX)/lib/libquarry.so
+	install -m 644 uapi/linux/quarry.h $(DESTDIR)$(TOOLS_PREFIX)/include/linux/
+	install -m 644 tools/libquarry/include/quarry/*.h* $(DESTDIR)$(TOOLS_PREFIX)/include/quarry/
+	sed -e 's|@PREFIX@|$(TOOLS_PREFIX)|; s|@VERSION@|$(TOOLS_VERSION)|' tools/libquarry/quarry.pc.in \
+		>$(DESTDIR)$(TOOLS_PREFIX)/lib/pkgconfig/quarry.pc
+
+$(TOOLS_OUT)/quarryctl.o/%.o: tools/quarryctl/%.cpp
+	@mkdir -p $(@D)
+	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
+
+$(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a
+	$(TOOLS_CXX) -pthread $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a -o $@
+
+$(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
+	$(TOOLS_CC) $(TOOLS_CFLAGS) $< $(TOOLS_LIB)/libquarry.a -o $@
+
+# The unit tests, twice: plain, and with the address and undefined-behaviour sanitizers. The library
+# is compiled into each with the same flags. The closing line counts both runs.
+TOOLS_TEST := $(TOOLS_OUT)/test
+TOOLS_SANITIZE_plain :=
+TOOLS_SANITIZE_asan  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+define tools_test_variant
+$(TOOLS_TEST)/$(1)/%.c.o: tools/libquarry/src/%.c
+	@mkdir -p $$(@D)
+	$$(TOOLS_CC) $$(TOOLS_CFLAGS) $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
+$(TOOLS_TEST)/$(1)/%.cpp.o: tools/libquarry/test/%.cpp
+	@mkdir -p $$(@D)
+	$$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
+$(TOOLS_TEST)/$(1)/libquarry-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_TEST_SRC:tools/libquarry/test/%.cpp=$(TOOLS_TEST)/$(1)/%.cpp.o)
+	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
+-include $(wildcard $(TOOLS_TEST)/$(1)/*.d)
+endef
+$(eval $(call tools_test_variant,plain))
+$(eval $(call tools_test_variant,asan))
+
+test-libquarry: libquarry $(TOOLS_TEST)/plain/libquarry-test $(TOOLS_TEST)/asan/libquarry-test ## test libquarry on the host (one test: TEST=Suite.Name)
+	tools/libquarry/test/run.sh $(TOOLS_TEST) $(TOOLS_LIB) "$(or $(TEST),*)"
+
+-include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)
+-include tools/record/record.mk
