@@ -99,6 +99,36 @@ inline result<void> checked(int outcome, quarry_call call) {
     return {};
 }
 
+// struct quarry_options with defaults, so that `{.bytes = 1 << 20}` says it all.
+struct options {
+    std::uint64_t bytes = 0;
+    std::uint64_t max_bytes = 0;
+    std::uint32_t kind = QUARRY_KIND_HEAP;
+    std::uint32_t flags = 0;
+    std::uint32_t zone = QUARRY_ZONE_NORMAL;
+    std::optional<std::int32_t> node = std::nullopt;
+    std::uint64_t object_size = 0;
+    std::uint64_t object_count = 0;
+    std::uint64_t client_limit = 0;
+    const char* name = nullptr;
+
+    quarry_options to_c() const {
+        quarry_options c = {};
+        c.kind = kind;
+        c.flags = flags;
+        c.zone = zone;
+        c.on_node = node.has_value();
+        c.node = node.value_or(-1);
+        c.bytes = bytes;
+        c.max_bytes = max_bytes;
+        c.object_size = object_size;
+        c.object_count = object_count;
+        c.client_limit = client_limit;
+        c.name = name;
+        return c;
+    }
+};
+
 // An open device: only for those who make many pools, or ask for its limits.
 class device {
 public:
@@ -230,8 +260,9 @@ private:
 // This process as a client of one pool; leaves it when it ends.
 class pool {
 public:
-    static result<pool> create(const quarry_options& options, const device* on = nullptr) {
-        return made(quarry_create(on ? on->get() : nullptr, &options), QUARRY_CALL_CREATE);
+    static result<pool> create(const options& wanted, const device* on = nullptr) {
+        const quarry_options c = wanted.to_c();
+        return made(quarry_create(on ? on->get() : nullptr, &c), QUARRY_CALL_CREATE);
     }
     // `fd` stays the caller's.
     static result<pool> join(int fd) { return made(quarry_join(fd), QUARRY_CALL_JOIN); }
