@@ -9,7 +9,7 @@
 //   tail_       producers xchg it to their node      acq_rel   pairs with each other
 //   node.next   the producer of the *next* node
 //               stores it, once                      release   pairs with pop's acquire
-//   head_       the consumer alone
+//   head_       the consumer; anyone reads it as a hint   relaxed
 //
 // A producer stopped between its xchg and its link hides what was pushed after it,
 // until it goes on: pop then answers null, as for an empty queue. Nothing is lost.
@@ -38,15 +38,15 @@ public:
 
     // Null: empty, or the oldest push is not finished yet.
     QueueNode* pop() {
-        QueueNode* node = head_;
+        QueueNode* node = head();
         QueueNode* next = node->next.load(std::memory_order_acquire);
         if (node == &dummy_) {
             if (!next) return nullptr;
-            head_ = node = next;
+            set_head(node = next);
             next = node->next.load(std::memory_order_acquire);
         }
         if (next) {
-            head_ = next;
+            set_head(next);
             return node;
         }
         // `node` is the last one: put the dummy behind it, so that it can leave.
@@ -54,17 +54,20 @@ public:
         push(dummy_);
         next = node->next.load(std::memory_order_acquire);
         if (!next) return nullptr;
-        head_ = next;
+        set_head(next);
         return node;
     }
 
-    // A hint: no push has begun since the last pop emptied it.
+    // A hint, for anyone: no push has begun since the last pop emptied it.
     bool looks_empty() const {
-        return tail_.load(std::memory_order_relaxed) == &dummy_ && head_ == &dummy_;
+        return tail_.load(std::memory_order_relaxed) == &dummy_ && head() == &dummy_;
     }
 
 private:
-    QueueNode* head_;
+    QueueNode* head() const { return head_.load(std::memory_order_relaxed); }
+    void set_head(QueueNode* node) { head_.store(node, std::memory_order_relaxed); }
+
+    std::atomic<QueueNode*> head_;
     alignas(64) std::atomic<QueueNode*> tail_;
     QueueNode dummy_;
 };

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// The chain of what a client owns: its entries in slab dictionaries and its runs of
+// pages, doubly linked by 32-bit names (page, entry) that lie in the slabs' marks and
+// the runs' page descriptors. So a reap visits its client's slabs and runs and no
+// others. Every operation is O(log regions) for the look-up of a neighbour.
+//
+// Under the client's lock. A slab's entry is linked and unlinked with the class lock
+// held as well; a run's by whoever won its owner word.
+#pragma once
+
+#include "../pages/buddy.hpp"
+#include "../slabs/slab.hpp"
+#include "client.hpp"
+#include "owner_marks.hpp"
+
+namespace quarry {
+
+template <Platform P, typename Policy>
+class Chain {
+public:
+    explicit Chain(Buddy<P>& buddy) : buddy_(buddy) {}
+
+    void push(Client<P>& client, ChainLink link) {
+        Guard guard(client.lock);
+        const Ends ends = ends_of(link);
+        *ends.next = client.head;
+        *ends.prev = kNoLink;
+        if (client.head != kNoLink) *ends_of(client.head).prev = link;
+        client.head = link;
+    }
+
+    // False when it was not linked.
+    bool unlink(Client<P>& client, ChainLink link) {
+        Guard guard(client.lock);
+        const Ends ends = ends_of(link);
+        if (*ends.prev == kUnlinked) return false;
+        if (*ends.prev == kNoLink)
+            client.head = *ends.next;
+        else
+            *ends_of(*ends.prev).next = *ends.next;
+        if (*ends.next != kNoLink) *ends_of(*ends.next).prev = *ends.prev;
+        *ends.prev = kUnlinked;
+        return true;
+    }
+
+    ChainLink first(Client<P>& client) {
+        Guard guard(client.lock);
+        return client.head;
+    }
+
+    // The link is where its neighbours say. Client's lock held by this.
+    bool sound(Client<P>& client, ChainLink link) {
+        Guard guard(client.lock);
+        const Ends ends = ends_of(link);
+        if (*ends.prev == kUnlinked) return true;
+        if (*ends.prev == kNoLink ? client.head != link : *ends_of(*ends.prev).next != link)
+            return false;
+        return *ends.next == kNoLink || *ends_of(*ends.next).prev == link;
+    }
+
+private:
+    struct Ends {
+        u32* next;
+        u32* prev;
+    };
+
+    // What is linked exists: its slab or run cannot go without being unlinked first.
+    Ends ends_of(ChainLink link) {
+        PageDesc* desc = buddy_.find(chain_page(link));
+        const u32 entry = chain_entry(link);
+        if (!entry) return {&desc->run().next, &desc->run().prev};
+        OwnerMarks& marks = PageDesc::slab<Slab<Policy>>(desc->word())->marks();
+        return {&marks.next(entry), &marks.prev(entry)};
+    }
+
+    Buddy<P>& buddy_;
+};
+
+}  // namespace quarry

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// A pool with owners: what a device pool is. Regions and a buddy, slabs whose slots
+// belong to clients, runs of pages that belong to clients, limits.
+//
+//   heap    any size: up to 2048 bytes from slabs in 48 classes, beyond that pages
+//   fixed   one object size and a fixed count, all of it there from the start
+//
+// alloc and free move up to a batch; each touches only its own classes' locks, 32 slots
+// under one hold. Before alloc says needs_pages or pool_full, everything that is free
+// anywhere in the pool has been tried: slots on their way home, idle slabs of every
+// class, owner records of the last resort (where the pool cannot grow any more).
+//
+// Offsets are the user's: each is looked up, never trusted. A look-up is O(log regions).
+// The reaper is in reaper.hpp, the audit in pool_audit.hpp.
+#pragma once
+
+#include "ownership.hpp"
+
+namespace quarry {
+
+struct PoolConfig {
+    bool fixed = false;
+    u32 max_clients = 0;   // 1..65535
+    u64 max_pages = 0;     // 1..2^23
+    u64 object_size = 0;   // fixed: multiple of 8, up to 4 MiB
+    u64 object_count = 0;  // fixed
+    bool zero_on_regrant = false;
+    void* os = nullptr;
+};
+
+inline constexpr u64 kMaxPoolPages = u64{1} << 23;
+inline constexpr u64 kMaxObject = u64{4} << 20;
+inline constexpr ClientIndex kMaxClients = 0xfffe;  // 0xffff means "mixed" in a slab
+
+template <Platform P>
+class Pool {
+public:
+    using Policy = ClientOwners<P>;
+    using Slabs = SlabAllocator<P, Policy>;
+    using SlabT = Slab<Policy>;
+
+    struct Refusal {
+        Offset offset = 0;
+        u64 owner = 0;  // client id, or 0
+    };
+
+    explicit Pool(const PoolConfig& config)
+        : config_(config),
+          fixed_class_(config.fixed ? fixed_class(config.object_size) : SizeClass{}),
+          buddy_(config.max_pages),
+          clients_(config.max_clients),
+          owners_(buddy_, clients_, overflow_),
+          slabs_(buddy_, owners_, config.fixed ? &fixed_class_ : kSizeClasses.data(),
+                 config.fixed ? 1 : kClasses, config.os) {}
+
+    // After the constructor. Errors: no_memory.
+    Error init() {
+        if (const Error e = clients_.init(); !ok(e)) return e;
+        if (const Error e = overflow_.init(Overflow<P>::capacity_for(config_.max_pages)); !ok(e))
+            return e;
+        return slabs_.init();
+    }
+
+    // Is this a pool that can be? Errors: invalid, too_large, overflow.
+    static Error check(const PoolConfig& c) {
+        if (c.max_pages == 0 || c.max_clients == 0 || c.max_clients > kMaxClients)
+            return Error::invalid;
+        if (c.max_pages > kMaxPoolPages) return Error::too_large;
+        if (!c.fixed) return c.object_size || c.object_count ? Error::invalid : Error::none;
+        if (c.object_size == 0 || c.object_size % kGrain || c.object_count == 0)
+            return Error::invalid;
+        if (c.object_size > kMaxObject) return Error::too_large;
+        if (c.object_count > kMaxPoolPages * kPageBytes / kGrain) return Error::too_large;
+        return Error::none;
+    }
+
+    // How slabs of a fixed pool are cut: the smallest order that wastes at most 1/16
+    // of the slab, or, for lack of one, the best up to 4 MiB.
+    static constexpr SizeClass fixed_class(u64 object_size) {
+        const u32 bytes = static_cast<u32>(object_size);
+        unsigned least = bytes <= kMaxSlot ? 2 : 0;
+        while ((kPageBytes << least) < bytes) ++least;
+        unsigned best = least;
+        for (unsigned o = least; o <= 10; ++o) {
+            const SizeClass c(bytes, Order{static_cast<u8>(o)});
+            if (c.slots > 4096) break;  // bitmaps stay short
+            if (c.tail() * 16 <= c.slab_bytes()) return c;
+            const SizeClass b(bytes, Order{static_cast<u8>(best)});
+            if (c.tail() << best < b.tail() << o) best = o;
+        }
+        return SizeClass(bytes, Order{static_cast<u8>(best)});
+    }
+
+    const PoolConfig& config() const { return config_; }
+    Buddy<P>& buddy() { return buddy_; }
+    const Buddy<P>& buddy() const { return buddy_; }
+    Slabs& slabs() { return slabs_; }
+    Policy& owners() { return owners_; }
+    ClientTable<P>& clients() { return clients_; }
+    Overflow<P>& overflow() { return overflow_; }
+    u64 max_bytes() const { return config_.max_pages * kPageBytes; }
+
+    // Fixed pools: pages that all of the objects need, in slabs; makes these slabs.
+    u64 wanted_pages() const {
+        if (!config_.fixed) return 0;
+        const u64 slabs = (config_.object_count + fixed_class_.slots - 1) / fixed_class_.slots;
+        return slabs * pages_of(fixed_class_.order);
+    }
+    Error populate() {
+        if (!config_.fixed) return Error::not_supported;
+        for (u64 made = 0; made < wanted_pages(); made += pages_of(fixed_class_.order)) {
+            if (const Error e = slabs_.add_slab(0, Zone::normal, Context::may_sleep); !ok(e))
+                return e;
+            P::breathe();
+        }
+        return Error::none;
+    }
+
+    // Where an object of this size and alignment comes from.
+    struct Route {
+        u64 unit = 0;   // bytes set aside for it
+        u64 pages = 0;  // 0: slots of size class c
+        u32 c = 0;
+        Order align{0};
+    };
+    Result<Route> route(u64 size, u64 align) const {
+        Route r;
+        if (size == 0 || !is_power_of_two(align)) return Error::invalid;
+        if (size > kMaxObject || align > kMaxObject) return Error::too_large;
+        if (config_.fixed) {
+            if (size != config_.object_size) return Error::wrong_size;
+            // Slots follow each other without gaps, from a page boundary on.
+            if (align > kPageBytes || size & (align - 1) & (kPageBytes - 1)) return Error::invalid;
+            r.unit = size;
+            return r;
+        }
+        if (size <= kMaxSlot && align <= kMaxSlot) {
+            r.c = class_of(size, align);
+            r.unit = kSizeClasses[r.c].slot_bytes;
+            return r;
+        }
+        r.pages = (size + kPageBytes - 1) / kPageBytes;
+        r.unit = r.pages * kPageBytes;
+        if (align > kPageBytes) r.align = Order{static_cast<u8>(lowest_bit(align) - 12)};
+        return r;
+    }
+
+    struct Granted {
+        u32 done = 0;
+        Error why = Error::none;
+        u64 pages = 0;  // with needs_pages: contiguous pages that would help
+    };
+    // `can_grow` false: the caller cannot add regions, so use the last resort too.
+    Granted alloc(Client<P>& client, u64 size, u64 align, u32 count, Offset* out,
+                  Context context, bool can_grow) {
+        Granted g;
+        const auto r = route(size, align);
+        if (!r) return {0, r.error(), 0};
+        if (count == 0) return {0, Error::invalid, 0};
+        const u32 wanted = client.reserve(count, r->unit);
+        if (wanted < count) g.why = Error::quota;
+        if (wanted) {
+            const Granted got = r->pages ? take_runs(client, *r, wanted, out, can_grow)
+                                         : take_slots(client, *r, wanted, out, context, can_grow);
+            g.done = got.done;
+            if (got.done < wanted) {
+                g.why = got.why;
+                g.pages = got.pages;
+                client.unreserve((wanted - got.done) * r->unit);
+            }
+        }
+        client.count_granted(g.done);
+        return g;
+    }
+
+    // Frees in order; stops at the first that is refused. Context: task.
+    Granted free(Client<P>& client, const Offset* offsets, u32 count, Refusal& refusal) {
+        Granted g;
+        u64 bytes = 0;
+        while (g.done < count && ok(g.why)) {
+            ReadGuard<P> reader;
+            typename Slabs::Homing homing(slabs_);
+            const u32 stop = count - g.done < kStepSlots ? count : g.done + kStepSlots;
+            for (; g.done < stop; ++g.done) {
+                g.why = free_one(client, offsets[g.done], homing, bytes, refusal);
+                if (!ok(g.why)) break;
+            }
+        }
+        client.count_freed(g.done, bytes);
+        return g;
+    }
+
+    // Moves in order; stops at the first that is refused. Context: task.
+    Granted transfer(Client<P>& from, Client<P>& to, const Offset* offsets, u32 count,
+                     Refusal& refusal) {
+        Granted g;
+        while (g.done < count && ok(g.why)) {
+            ReadGuard<P> reader;
+            const u32 stop = count - g.done < kStepSlots ? count : g.done + kStepSlots;
+            for (; g.done < stop; ++g.done) {
+                g.why = move_one(from, to, offsets[g.done], refusal);
+                if (!ok(g.why)) break;
+            }
+        }
+        return g;
+    }
+
+    // Everything home, idle slabs to the buddy.
+    void drain(u64& slots, u64& given) {
+        slots = given = 0;
+        for (u32 c = 0; c < slabs_.classes(); ++c) {
+            ReadGuard<P> reader;
+            slots += slabs_.collect(c);
+            if (!config_.fixed) given += slabs_.reclaim(c);
+        }
+    }
+
+    // What an offset names. As a reader.
+    struct Place {
+        PageDesc* desc = nullptr;
+        SlabT* slab = nullptr;  // null: a run
+        SlotIndex slot = 0;
+        PageNumber page{0};
+    };
+    Result<Place> locate(Offset offset) {
+        if (offset % kGrain) return Error::misaligned;
+        if (offset >= max_bytes()) return Error::out_of_range;
+        Place p;
+        p.page = PageNumber{offset / kPageBytes};
+        p.desc = buddy_.find(p.page);
+        if (!p.desc) return Error::no_region;
+        const u64 word = p.desc->word();
+        switch (PageDesc::state(word)) {
+        case PageState::slab:
+            p.slab = PageDesc::slab<SlabT>(word);
+            p.slot = p.slab->slot_at(offset);
+            if (p.slot == p.slab->slots()) return Error::not_object;
+            if (p.slab->state() == SlabState::quarantined) return Error::corrupt;
+            return p;
+        case PageState::run:
+            if (offset % kPageBytes) return Error::not_object;
+            return p;
+        case PageState::free:
+        case PageState::cached: return Error::already_free;
+        case PageState::run_part: return Error::not_object;
+        case PageState::isolated: return Error::no_region;
+        case PageState::body: break;
+        }
+        return inside_free_block(p.page) ? Error::already_free : Error::not_object;
+    }
+
+    // Gives a run back whose owner word was just cleared.
+    void free_run(Client<P>& client, PageNumber page, u64& bytes) {
+        owners_.chain().unlink(client, chain_link(page, 0));
+        const auto pages = buddy_.free_run(page);
+        if (pages) bytes += *pages * kPageBytes;
+    }
+
+private:
+    Granted take_slots(Client<P>& client, const Route& r, u32 n, Offset* out, Context context,
+                       bool can_grow) {
+        Granted g;
+        bool reclaimed = false;
+        for (;;) {
+            {
+                ReadGuard<P> reader;
+                g.done += slabs_.take(r.c, n - g.done, client, out + g.done);
+            }
+            if (g.done == n) break;
+            if (config_.fixed) {
+                g.why = Error::pool_full;
+            } else {
+                g.why = slabs_.add_slab(r.c, Zone::normal, context, config_.zero_on_regrant);
+                if (ok(g.why)) continue;
+            }
+            if (!reclaimed && !config_.fixed) {
+                reclaimed = true;
+                ReadGuard<P> reader;
+                if (slabs_.reclaim_all()) continue;
+            }
+            if (!can_grow || config_.fixed) {
+                ReadGuard<P> reader;
+                g.done += slabs_.take(r.c, n - g.done, client, out + g.done, true);
+                if (g.done == n) g.why = Error::none;
+            } else if (g.why == Error::pool_full || g.why == Error::uninitialised) {
+                g.why = Error::needs_pages;
+                g.pages = pages_of(kSizeClasses[r.c].order);
+            }
+            break;
+        }
+        if (g.done == n) g.why = Error::none;
+        for (u32 i = 0; i < g.done; ++i) {
+            if (!(out[i] & Slabs::kForeign)) continue;
+            out[i] &= ~Slabs::kForeign;
+            if (config_.zero_on_regrant) P::zero(config_.os, out[i], r.unit);
+        }
+        return g;
+    }
+
+    Granted take_runs(Client<P>& client, const Route& r, u32 n, Offset* out, bool can_grow) {
+        Granted g;
+        bool reclaimed = false;
+        while (g.done < n) {
+            const auto page = buddy_.alloc_exact(r.pages, Zone::normal, r.align);
+            if (!page) {
+                g.why = page.error();
+                if (!reclaimed) {
+                    reclaimed = true;
+                    ReadGuard<P> reader;
+                    if (slabs_.reclaim_all()) continue;
+                }
+                if (can_grow && (g.why == Error::pool_full || g.why == Error::uninitialised)) {
+                    const u64 aligned = pages_of(r.align);
+                    g.why = Error::needs_pages;
+                    g.pages = r.pages < aligned ? aligned : r.pages;
+                }
+                return g;
+            }
+            const Offset offset = value(*page) * kPageBytes;
+            if (config_.zero_on_regrant) P::zero(config_.os, offset, r.unit);
+            ReadGuard<P> reader;
+            PageDesc* desc = buddy_.find(*page);
+            owners_.chain().push(client, chain_link(*page, 0));
+            desc->run().owner.store(client.index(), std::memory_order_release);
+            out[g.done++] = offset;
+        }
+        g.why = Error::none;
+        return g;
+    }
+
+    Error free_one(Client<P>& client, Offset offset, typename Slabs::Homing& homing, u64& bytes,
+                   Refusal& refusal) {
+        refusal = {offset, 0};
+        const auto place = locate(offset);
+        if (!place) return place.error();
+        if (place->slab) {
+            ClientIndex owner = kNobody;
+            const Error e = owners_.release(*place->slab, place->slot, client, owner);
+            if (!ok(e)) return blame(refusal, owner, e);
+            homing.add(*place->slab, place->slot);
+            bytes += place->slab->size_class().slot_bytes;
+            return Error::none;
+        }
+        ClientIndex owner = client.index();
+        if (!place->desc->run().owner.compare_exchange_strong(
+                owner, kNobody, std::memory_order_acq_rel, std::memory_order_acquire))
+            return owner == kNobody ? Error::already_free
+                                    : blame(refusal, owner, Error::not_owner);
+        free_run(client, place->page, bytes);
+        return Error::none;
+    }
+
+    Error move_one(Client<P>& from, Client<P>& to, Offset offset, Refusal& refusal) {
+        refusal = {offset, 0};
+        const auto place = locate(offset);
+        if (!place) return place.error();
+        if (!place->slab) return move_run(from, to, *place, refusal);
+
+        SlabT& slab = *place->slab;
+        const u64 unit = slab.size_class().slot_bytes;
+        // Refusals by owner come before those by limit.
+        const ClientIndex now = owners_.owner_of(slab, place->slot);
+        if (now == kNobody) return Error::already_free;
+        if (now != from.index()) return blame(refusal, now, Error::not_owner);
+        if (!to.reserve(1, unit)) return Error::quota;
+        u32 entry;
+        {
+            Guard guard(slabs_.lock_of(slab.class_index()));
+            entry = owners_.enter(slab, to);
+            slab.marks().note_client(to.index());
+        }
+        ClientIndex owner = kNobody;
+        const Error e = owners_.move(slab, place->slot, from, to, entry, owner);
+        if (!ok(e)) {
+            to.unreserve(unit);
+            return blame(refusal, owner, e);
+        }
+        to.count_granted(1);
+        from.count_freed(1, unit);
+        return Error::none;
+    }
+
+    Error move_run(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal) {
+        auto& run = place.desc->run();
+        ClientIndex owner = run.owner.load(std::memory_order_acquire);
+        if (owner == kNobody) return Error::already_free;
+        if (owner != from.index()) return blame(refusal, owner, Error::not_owner);
+        const auto pages = buddy_.run_pages(place.page);
+        if (!pages) return pages.error();
+        const u64 unit = *pages * kPageBytes;
+        if (!to.reserve(1, unit)) return Error::quota;
+        // Nobody's for a moment: then only this call may touch its links.
+        if (!run.owner.compare_exchange_strong(owner, kNobody, std::memory_order_acq_rel,
+                                               std::memory_order_acquire)) {
+            to.unreserve(unit);
+            return owner == kNobody ? Error::already_free
+                                    : blame(refusal, owner, Error::not_owner);
+        }
+        const ChainLink link = chain_link(place.page, 0);
+        owners_.chain().unlink(from, link);
+        owners_.chain().push(to, link);
+        run.owner.store(to.index(), std::memory_order_release);
+        to.count_granted(1);
+        from.count_freed(1, unit);
+        return Error::none;
+    }
+
+    Error blame(Refusal& refusal, ClientIndex owner, Error e) {
+        if (Client<P>* client = clients_.find(owner)) refusal.owner = client->id();
+        return e;
+    }
+
+    // A page that heads no block: is the block that covers it free? O(orders).
+    bool inside_free_block(PageNumber page) {
+        for (unsigned o = 1; o <= value(kMaxOrder); ++o) {
+            const PageNumber head{round_down(value(page), u64{1} << o)};
+            const PageDesc* desc = buddy_.find(head);
+            if (!desc) continue;
+            const u64 word = desc->word();
+            const PageState state = PageDesc::state(word);
+            if (state == PageState::body || state == PageState::slab) continue;
+            if (value(PageDesc::order(word)) >= o) return state == PageState::free;
+        }
+        return false;
+    }
+
+    PoolConfig config_;
+    SizeClass fixed_class_;
+    Buddy<P> buddy_;
+    ClientTable<P> clients_;
+    Overflow<P> overflow_;
+    Policy owners_;
+    Slabs slabs_;
+};
+
+}  // namespace quarry

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// The reaper takes back everything that a dead client owns: it walks the client's
+// chain, so its cost is that of the client's slabs and runs, never the pool's.
+//
+// It steps: at most 32 slots, without a lock (a compare-and-swap on the owner words,
+// one OR into the remote bitmap), then a breath. A lock is held only to take one slab
+// off the chain (class, then client) and for one free of pages; never two objects'
+// work under one hold. A slab is pinned meanwhile, so that it cannot die.
+//
+// The caller guarantees that no call of this client runs or comes, neither as caller
+// nor as receiver. Others go on. Context: task.
+#pragma once
+
+#include "pool.hpp"
+
+namespace quarry {
+
+template <Platform P>
+class Reaper {
+public:
+    struct Taken {
+        u64 objects = 0;
+        u64 bytes = 0;
+    };
+
+    explicit Reaper(Pool<P>& pool) : pool_(pool) {}
+
+    Taken reap(Client<P>& client) {
+        Taken taken;
+        for (ChainLink link; (link = first(client)) != kNoLink;) {
+            if (chain_entry(link))
+                reap_slab(client, link, taken);
+            else
+                reap_run(client, link, taken);
+            P::breathe();
+        }
+        reap_overflow(client, taken);
+        client.count_freed(taken.objects, taken.bytes);
+        return taken;
+    }
+
+private:
+    using Slabs = typename Pool<P>::Slabs;
+    using SlabT = typename Pool<P>::SlabT;
+
+    ChainLink first(Client<P>& client) {
+        ReadGuard<P> reader;
+        return pool_.owners().chain().first(client);
+    }
+
+    void reap_run(Client<P>& client, ChainLink link, Taken& taken) {
+        ReadGuard<P> reader;
+        PageDesc* desc = pool_.buddy().find(chain_page(link));
+        desc->run().owner.store(kNobody, std::memory_order_release);
+        pool_.free_run(client, chain_page(link), taken.bytes);
+        ++taken.objects;
+    }
+
+    void reap_slab(Client<P>& client, ChainLink link, Taken& taken) {
+        const u32 e = chain_entry(link);
+        SlabT* slab = pin(client, link);
+        if (!slab) return;  // it went, and took the entry off the chain
+        for (u32 w = 0; w < slab->words(); ++w) {
+            if (!slab->marks().owned(w, ~u32{0})) continue;
+            const u32 bits = slab->marks().strip(w, e);
+            if (!bits) continue;
+            {
+                ReadGuard<P> reader;
+                typename Slabs::Homing homing(pool_.slabs());
+                homing.add_word(*slab, w, bits);
+            }
+            taken.objects += popcount(bits);
+            taken.bytes += u64{popcount(bits)} * slab->size_class().slot_bytes;
+            P::breathe();
+        }
+        ReadGuard<P> reader;
+        Guard guard(pool_.slabs().lock_of(slab->class_index()));
+        slab->marks().set_client(e, kNobody);
+        pool_.slabs().unpin(*slab);
+    }
+
+    // Takes the entry off the chain and keeps its slab alive; null when the slab is gone.
+    SlabT* pin(Client<P>& client, ChainLink link) {
+        const u32 e = chain_entry(link);
+        ReadGuard<P> reader;
+        PageDesc* desc = pool_.buddy().find(chain_page(link));
+        if (!desc) return nullptr;
+        const u64 word = desc->word();
+        if (PageDesc::state(word) != PageState::slab) return nullptr;
+        auto* slab = PageDesc::slab<SlabT>(word);
+        Guard guard(pool_.slabs().lock_of(slab->class_index()));
+        if (slab->state() == SlabState::dead || slab->marks().client(e) != client.index())
+            return nullptr;
+        if (!pool_.owners().chain().unlink(client, link)) return nullptr;
+        return pool_.slabs().pin(*slab) ? slab : nullptr;
+    }
+
+    void reap_overflow(Client<P>& client, Taken& taken) {
+        auto& table = pool_.overflow();
+        u32 at = 0;
+        for (;;) {
+            ReadGuard<P> reader;
+            Offset offset = 0;
+            {
+                Guard guard(table.lock);
+                if (client.overflow_entries == 0) return;
+                if (at >= table.capacity()) at = 0;
+                if (!table.next_of(client.index(), at, offset)) continue;
+                table.remove(offset);
+                --client.overflow_entries;
+            }
+            const u64 word = pool_.buddy().find(PageNumber{offset / kPageBytes})->word();
+            SlabT& slab = *PageDesc::slab<SlabT>(word);
+            typename Slabs::Homing homing(pool_.slabs());
+            homing.add(slab, slab.slot_at(offset));
+            ++taken.objects;
+            taken.bytes += slab.size_class().slot_bytes;
+        }
+    }
+
+    Pool<P>& pool_;
+};
+
+}  // namespace quarry
