@@ -106,7 +106,7 @@ struct options {
     std::uint32_t kind = QUARRY_KIND_HEAP;
     std::uint32_t flags = 0;
     std::uint32_t zone = QUARRY_ZONE_NORMAL;
-    std::optional<std::int32_t> node = std::nullopt;
+    std::int32_t node = -1;  // NUMA node to prefer; -1: any
     std::uint64_t object_size = 0;
     std::uint64_t object_count = 0;
     std::uint64_t client_limit = 0;
@@ -117,8 +117,8 @@ struct options {
         c.kind = kind;
         c.flags = flags;
         c.zone = zone;
-        c.on_node = node.has_value();
-        c.node = node.value_or(-1);
+        c.on_node = node != -1;
+        c.node = node;
         c.bytes = bytes;
         c.max_bytes = max_bytes;
         c.object_size = object_size;

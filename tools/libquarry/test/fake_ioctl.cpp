@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: MIT
+//
+// The fake device's calls, in the order in which <linux/quarry.h> states their rules.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "fake_state.hpp"
+
+namespace fake {
+namespace {
+
+struct Call {
+    Client* client = nullptr;
+    Pool* pool = nullptr;
+    int index = -1;
+    unsigned batch_limit;
+    int batch_error;
+};
+
+// First-version sizes are today's: smaller is EINVAL, a longer non-zero tail E2BIG.
+template <typename T>
+int copy_in(T& to, const void* from) {
+    std::uint32_t size;
+    if (reinterpret_cast<std::uintptr_t>(from) < 4096) return EFAULT;
+    std::memcpy(&size, from, sizeof size);
+    if (size < sizeof to) return EINVAL;
+    const auto* bytes = static_cast<const unsigned char*>(from);
+    for (std::uint32_t i = sizeof to; i < size; i++)
+        if (bytes[i]) return E2BIG;
+    std::memcpy(&to, from, sizeof to);
+    return 0;
+}
+
+int find_room(Pool& pool, std::uint64_t length, std::uint64_t align, std::uint64_t& start) {
+    const std::uint64_t step = align / QUARRY_GRAIN ? align / QUARRY_GRAIN : 1;
+    const std::uint64_t end = pool.bytes / QUARRY_GRAIN;
+    while (pool.first_free < end && pool.grain[pool.first_free].covered) pool.first_free++;
+    const std::uint64_t first = (pool.first_free + step - 1) / step * step;
+    for (std::uint64_t at = first; at + length <= end; at += step) {
+        std::uint64_t run = 0;
+        while (run < length && !pool.grain[at + run].covered) run++;
+        if (run == length) {
+            start = at;
+            return 0;
+        }
+    }
+    return ENOSPC;
+}
+
+int grant(Call& call, std::uint64_t bytes, std::uint64_t align, std::uint64_t& offset) {
+    const std::uint64_t length = (bytes + QUARRY_GRAIN - 1) / QUARRY_GRAIN;
+    std::uint64_t at = 0;
+    if (call.client->limit && call.client->bytes + length * QUARRY_GRAIN > call.client->limit)
+        return EDQUOT;
+    if (int error = find_room(*call.pool, length, align, at)) return error;
+    call.pool->grain[at].length = static_cast<std::uint32_t>(length);
+    call.pool->grain[at].owner = static_cast<std::int16_t>(call.index);
+    for (std::uint64_t i = 0; i < length; i++) call.pool->grain[at + i].covered = 1;
+    call.client->bytes += length * QUARRY_GRAIN;
+    call.client->objects++;
+    call.pool->allocs++;
+    offset = at * QUARRY_GRAIN;
+    return 0;
+}
+
+void take_back(Pool& pool, std::uint64_t at) {
+    Grain& head = pool.grain[at];
+    Client& owner = state->clients[head.owner];
+    for (std::uint64_t i = 0; i < head.length; i++) pool.grain[at + i].covered = 0;
+    owner.bytes -= head.length * std::uint64_t{QUARRY_GRAIN};
+    owner.objects--;
+    head.length = 0;
+    if (at < pool.first_free) pool.first_free = at;
+}
+
+// Whether the client owns an object at `offset`: 0 or the errno of the wrong name.
+int check_owned(const Call& call, std::uint64_t offset) {
+    if (offset % QUARRY_GRAIN) return EINVAL;
+    if (offset >= call.pool->max_bytes) return ERANGE;
+    if (offset >= call.pool->bytes) return ENXIO;
+    const Grain& head = call.pool->grain[offset / QUARRY_GRAIN];
+    if (head.corrupt) return EUCLEAN;
+    if (!head.length) return head.covered ? EBADSLT : EALREADY;
+    return head.owner == call.index ? 0 : EACCES;
+}
+
+// The rule of partial results, for one object at a time.
+template <typename T, typename One>
+int batch(const Call& call, T* argument, const T& in, One one) {
+    if (in.flags || in.reserved || in.count == 0) return EINVAL;
+    if (in.count > QUARRY_MAX_BATCH) return EMSGSIZE;
+    if (in.offsets < 4096) return EFAULT;
+    std::uint32_t done = 0;
+    int error = 0;
+    for (; done < in.count && !error; done += !error) {
+        error = call.batch_limit && done == call.batch_limit ? call.batch_error : one(done);
+    }
+    if (error) call.pool->refused++;
+    if (!done) return error;
+    argument->done = done;
+    argument->error = error;
+    return 0;
+}
+
+int alloc(Call& call, void* argument) {
+    struct quarry_alloc in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.object_size == 0 || (in.align & (in.align - 1))) return EINVAL;
+    if (in.object_size > UINT64_MAX - QUARRY_GRAIN) return EOVERFLOW;
+    if (call.pool->kind == QUARRY_KIND_FIXED && in.object_size != call.pool->object_size)
+        return EMSGSIZE;
+    if (in.object_size > QUARRY_MAX_OBJECT) return EFBIG;
+    auto* offsets = reinterpret_cast<std::uint64_t*>(in.offsets);
+    return batch(call, static_cast<struct quarry_alloc*>(argument), in,
+                 [&](std::uint32_t i) { return grant(call, in.object_size, in.align, offsets[i]); });
+}
+
+int free_objects(Call& call, void* argument) {
+    struct quarry_free in;
+    if (int error = copy_in(in, argument)) return error;
+    const auto* offsets = reinterpret_cast<const std::uint64_t*>(in.offsets);
+    return batch(call, static_cast<struct quarry_free*>(argument), in, [&](std::uint32_t i) {
+        if (int error = check_owned(call, offsets[i])) return error;
+        take_back(*call.pool, offsets[i] / QUARRY_GRAIN);
+        call.pool->frees++;
+        return 0;
+    });
+}
+
+int transfer(Call& call, void* argument) {
+    struct quarry_transfer in;
+    if (int error = copy_in(in, argument)) return error;
+    int to = -1;
+    for (int i = 0; i < most_clients; i++) {
+        const Client& c = state->clients[i];
+        if (c.id == in.to_client && c.id && c.pool == call.client->pool && !c.reaped) to = i;
+    }
+    if (to < 0) return ESRCH;
+    Client& receiver = state->clients[to];
+    if (!receiver.area_mapped) return EUNATCH;
+    const auto* offsets = reinterpret_cast<const std::uint64_t*>(in.offsets);
+    return batch(call, static_cast<struct quarry_transfer*>(argument), in, [&](std::uint32_t i) {
+        if (int error = check_owned(call, offsets[i])) return error;
+        Grain& head = call.pool->grain[offsets[i] / QUARRY_GRAIN];
+        const std::uint64_t bytes = head.length * std::uint64_t{QUARRY_GRAIN};
+        if (receiver.limit && receiver.bytes + bytes > receiver.limit) return EDQUOT;
+        head.owner = static_cast<std::int16_t>(to);
+        call.client->bytes -= bytes, call.client->objects--;
+        receiver.bytes += bytes, receiver.objects++;
+        call.pool->transfers++;
+        return 0;
+    });
+}
+
+int new_client(int pool, bool creator) {
+    for (int i = 0; i < most_clients; i++) {
+        if (state->clients[i].id) continue;
+        state->clients[i] = {};
+        state->clients[i].id = state->next_id++;
+        state->clients[i].pool = pool;
+        state->clients[i].process = getpid();
+        state->clients[i].creator = creator;
+        state->clients[i].limit = state->pools[pool].client_limit;
+        return i;
+    }
+    return -1;
+}
+
+int create(void* argument) {
+    struct quarry_pool_create in;
+    if (int error = copy_in(in, argument)) return error;
+    if ((in.flags & ~QUARRY_POOL_ZERO) || in.kind > QUARRY_KIND_FIXED ||
+        in.zone > QUARRY_ZONE_LOWMEM || in.node < -1 || in.node > 0)
+        return EINVAL;
+    const bool fixed = in.kind == QUARRY_KIND_FIXED;
+    if (fixed && (!in.object_size || in.object_size % 8 || !in.object_count)) return EINVAL;
+    if (!fixed && !in.bytes) return EINVAL;
+    std::uint64_t bytes = in.bytes;
+    if (fixed && __builtin_mul_overflow(in.object_size, in.object_count, &bytes)) return EOVERFLOW;
+    bytes = (bytes + 4095) & ~4095ull;
+    const std::uint64_t max = in.max_bytes ? (in.max_bytes + 4095) & ~4095ull : bytes;
+    if (max > pool_room || bytes > max) return EFBIG;
+    if (in.zone == QUARRY_ZONE_LOWMEM) return EPERM;
+    int slot = -1;
+    for (int i = most_pools - 1; i >= 0; i--) {
+        if (!state->pools[i].id) slot = i;
+        else if (in.name[0] && !std::strcmp(state->pools[i].name, in.name)) return EEXIST;
+    }
+    if (slot < 0) return EDQUOT;
+    Pool& pool = state->pools[slot];
+    std::memset(static_cast<void*>(&pool), 0, sizeof pool);
+    pool.id = state->next_id++;
+    pool.kind = in.kind;
+    pool.bytes = bytes;
+    pool.max_bytes = max;
+    pool.object_size = in.object_size;
+    pool.object_count = in.object_count;
+    pool.client_limit = in.client_limit;
+    std::memcpy(pool.name, in.name, sizeof pool.name);
+    const int client = new_client(slot, true);
+    const int fd = client < 0 ? -1 : new_file(client);
+    if (fd < 0) {
+        pool.id = 0;
+        if (client < 0) return EUSERS;
+        state->clients[client].id = 0;
+        return errno;
+    }
+    auto* out = static_cast<struct quarry_pool_create*>(argument);
+    out->max_bytes = max;
+    out->fd = fd;
+    out->client_area_bytes = area_bytes;
+    out->pool_id = pool.id;
+    out->client_id = state->clients[client].id;
+    return 0;
+}
+
+int join(Call& call, void* argument) {
+    struct quarry_join in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags || (in.fd_flags & ~QUARRY_FD_CLOEXEC)) return EINVAL;
+    const int client = new_client(call.client->pool, false);
+    if (client < 0) return EUSERS;
+    const int fd = new_file(client);
+    if (fd < 0) {
+        state->clients[client].id = 0;
+        return errno;
+    }
+    auto* out = static_cast<struct quarry_join*>(argument);
+    out->kind = call.pool->kind;
+    out->fd = fd;
+    out->client_area_bytes = area_bytes;
+    out->max_bytes = call.pool->max_bytes;
+    out->pool_id = call.pool->id;
+    out->client_id = state->clients[client].id;
+    out->object_size = call.pool->object_size;
+    out->object_count = call.pool->object_count;
+    return 0;
+}
+
+int info(void* argument) {
+    struct quarry_info in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags) return EINVAL;
+    auto* out = static_cast<struct quarry_info*>(argument);
+    out->abi_version = state->abi_version;
+    out->cpus = 2;
+    out->features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED;
+    out->page_size = 4096;
+    out->class_count = 2;
+    out->class_size[0] = 8, out->class_size[1] = 16;
+    out->max_object = QUARRY_MAX_OBJECT;
+    out->max_pool = pool_room;
+    out->max_batch = QUARRY_MAX_BATCH;
+    out->max_clients = most_clients;
+    return 0;
+}
+
+int stat(Call& call, void* argument) {
+    struct quarry_stat in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags & ~QUARRY_STAT_ACK) return EINVAL;
+    auto* out = static_cast<struct quarry_stat*>(argument);
+    if (in.classes) {
+        auto* classes = reinterpret_cast<struct quarry_class_stat*>(in.classes);
+        for (std::uint32_t i = 0; i < in.class_count && i < 2; i++) classes[i] = {8u << i, 1, i, 2};
+    }
+    out->class_count = 2;
+    out->events = call.client->events;
+    if (in.flags & QUARRY_STAT_ACK) call.client->events = 0;
+    out->pool_id = call.pool->id;
+    out->kind = call.pool->kind;
+    out->max_bytes = call.pool->max_bytes;
+    out->bytes = call.pool->bytes;
+    out->allocs = call.pool->allocs;
+    out->frees = call.pool->frees;
+    out->refused = call.pool->refused;
+    out->transfers = call.pool->transfers;
+    out->reaps = call.pool->reaps;
+    out->reaped_objects = call.pool->reaped_objects;
+    out->client_id = call.client->id;
+    out->client_objects = call.client->objects;
+    out->client_bytes = call.client->bytes;
+    std::memcpy(out->name, call.pool->name, sizeof out->name);
+    return 0;
+}
+
+int region(Call& call, void* argument, bool add) {
+    struct quarry_region in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags || in.reserved) return EINVAL;
+    if (!call.client->creator) return EPERM;
+    if (!add) return call.client->objects ? EBUSY : EOPNOTSUPP;
+    if (!in.bytes || in.zone > QUARRY_ZONE_LOWMEM) return EINVAL;
+    const std::uint64_t bytes = (in.bytes + 4095) & ~4095ull;
+    if (call.pool->bytes + bytes > call.pool->max_bytes) return EFBIG;
+    auto* out = static_cast<struct quarry_region*>(argument);
+    out->bytes = bytes;
+    out->offset = call.pool->bytes;
+    out->regions = 1;
+    call.pool->bytes += bytes;
+    return 0;
+}
+
+int verify(Call& call, void* argument) {
+    struct quarry_verify in;
+    if (int error = copy_in(in, argument)) return error;
+    if (!call.client->creator) return EPERM;
+    auto* out = static_cast<struct quarry_verify*>(argument);
+    out->faults = 0;
+    out->objects = 0;
+    for (const Grain& grain : call.pool->grain) out->objects += grain.length != 0;
+    return 0;
+}
+
+int drain(Call& call, void* argument) {
+    struct quarry_drain in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags & ~QUARRY_DRAIN_POOL) return EINVAL;
+    if ((in.flags & QUARRY_DRAIN_POOL) && !call.client->creator) return EPERM;
+    return 0;
+}
+
+}  // namespace
+
+void reap_client(int index) {
+    Client& client = state->clients[index];
+    if (client.reaped) return;
+    Pool& pool = state->pools[client.pool];
+    for (std::uint64_t at = 0; at < grains; at++) {
+        if (!pool.grain[at].length || pool.grain[at].owner != index) continue;
+        take_back(pool, at);
+        pool.reaped_objects++;
+    }
+    client.reaped = true;
+    client.events |= QUARRY_EVENT_REAPED;
+    pool.reaps++;
+    for (Client& other : state->clients)
+        if (other.id && other.pool == client.pool) other.events |= QUARRY_EVENT_PEER_DIED;
+}
+
+int serve(int fd, unsigned long request, void* argument, unsigned batch_limit, int batch_error) {
+    Call call{.batch_limit = batch_limit, .batch_error = batch_error};
+    call.index = client_of(fd);
+    if (call.index == -2) return fcntl(fd, F_GETFD) < 0 ? EBADF : ENOTTY;
+    if (request == QUARRY_IOC_INFO) return info(argument);
+    if (request == QUARRY_IOC_POOL_CREATE) return call.index == -1 ? create(argument) : EBADFD;
+    if (call.index == -1) return EBADFD;
+    call.client = &state->clients[call.index];
+    call.pool = &state->pools[call.client->pool];
+    if (request == QUARRY_IOC_JOIN) return join(call, argument);
+    if (request == QUARRY_IOC_STAT) return stat(call, argument);
+    if (call.client->process != getpid()) return EXDEV;
+    if (call.client->reaped) return ESHUTDOWN;
+    if (request == QUARRY_IOC_FREE) return free_objects(call, argument);
+    if (request == QUARRY_IOC_REGION_ADD) return region(call, argument, true);
+    if (request == QUARRY_IOC_REGION_REMOVE) return region(call, argument, false);
+    if (request == QUARRY_IOC_DRAIN) return drain(call, argument);
+    if (request == QUARRY_IOC_VERIFY) return verify(call, argument);
+    if (!call.client->area_mapped) return ENOTCONN;
+    if (request == QUARRY_IOC_ALLOC) return alloc(call, argument);
+    if (request == QUARRY_IOC_TRANSFER) return transfer(call, argument);
+    return ENOTTY;
+}
+
+}  // namespace fake
