@@ -258,11 +258,13 @@ void quarry_core_client_usage(const struct quarry_core_client *client, uint64_t 
  * return value says why no more. `align` a power of two, 8 at least. Context:
  * task or any by `context`. NEEDS_PAGES: add at least *pages contiguous pages
  * and call again for the rest; what is free anywhere in the pool was tried first.
+ * `can_grow` 0: no region can be added (the pool is at its maximum, or the system has
+ * no memory): owner records of the last resort are used too, and the end is POOL_FULL.
  * Errors: INVALID, TOO_LARGE, WRONG_SIZE, QUOTA, NEEDS_PAGES, NO_MEMORY, POOL_FULL.
  */
 int quarry_core_alloc(struct quarry_core_client *client, uint64_t size, uint64_t align,
 		      uint32_t count, uint64_t *offsets, uint32_t *done, uint64_t *pages,
-		      enum quarry_context context);
+		      enum quarry_context context, int can_grow);
 /* Bytes that the pool sets aside for an object of this size; 0 when none can be had. */
 uint64_t quarry_core_usable_size(const struct quarry_core_pool *pool, uint64_t size,
 				 uint64_t align);
@@ -304,7 +306,6 @@ struct quarry_core_stat {
 	uint32_t slabs;
 	uint32_t clients;
 	uint32_t classes;
-	uint64_t corruptions;
 };
 /* Context: task. `classes` has room for `count` (of `stat->classes`). */
 void quarry_core_pool_stat(struct quarry_core_pool *pool, struct quarry_core_stat *stat,
@@ -321,10 +322,12 @@ struct quarry_core_audit {
 	char first[64];
 };
 /*
- * Full structural audit, in steps of at most 32 slots. Exact when nothing else
- * runs; beside running calls it reports only what cannot be. Context: task.
+ * Full structural audit, in steps of at most 32 slots. Beside running calls it reports
+ * only what can never be; `quiet` says that none runs: then sums are compared too.
+ * Context: task. Regions are neither added nor removed meanwhile.
  */
-void quarry_core_pool_verify(struct quarry_core_pool *pool, struct quarry_core_audit *audit);
+void quarry_core_pool_verify(struct quarry_core_pool *pool, int quiet,
+			     struct quarry_core_audit *audit);
 
 /* The size classes of heap pools, ascending; returns how many there are. */
 uint32_t quarry_core_size_classes(const uint32_t **sizes);

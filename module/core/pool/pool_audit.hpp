@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// The full structural audit of a pool: its buddy, every slab, every owner record, every
+// chain, the overflow table, and the sums. The same for tests, debugfs, fuzzers, tools.
+//
+// In steps of at most 32 slots, locks and CPU released between. Beside running calls it
+// reports only what can never be; when nothing else runs (`quiet`: the caller knows) it
+// also compares what it counted with what was accounted.
+// Context: task. O(pages + slots + owned objects).
+#pragma once
+
+#include "../slabs/slab_audit.hpp"
+#include "pool.hpp"
+
+namespace quarry {
+
+template <Platform P>
+class PoolAudit {
+public:
+    PoolAudit(Pool<P>& pool, Audit& audit) : pool_(pool), audit_(audit) {}
+
+    void run(bool quiet) {
+        pool_.buddy().verify(audit_);
+        u32 seen[kClasses] = {};
+        SlabAudit<P, Policy> slabs(pool_.buddy(), pool_.slabs(), audit_);
+        slabs.run(
+            seen, [&](SlabT& slab) { dictionary(slab); },
+            [&](SlabT& slab, u32 w, u32 taken, u32 remote) { word(slab, w, taken, remote); });
+        overflow();
+        runs();
+        audit_.saw_objects(objects_);
+        if (quiet) sums(seen);
+    }
+
+private:
+    using Policy = typename Pool<P>::Policy;
+    using SlabT = typename Pool<P>::SlabT;
+
+    // Each entry names a living client once, and is a sound link of its chain.
+    void dictionary(SlabT& slab) {
+        for (u32 e = 1; e <= kOwnerEntries; ++e) {
+            const ClientIndex index = slab.marks().client(e);
+            if (index == kNobody) continue;
+            if (slab.marks().entry_of(index) != e)
+                audit_.fault("a client has two entries in one slab", slab.base());
+            Client<P>* client = pool_.clients().find(index);
+            if (!client)
+                audit_.fault("a slab names a client that does not exist", slab.base());
+            else if (!pool_.owners().chain().sound(*client, Policy::link_of(slab, e)))
+                audit_.fault("a client's chain is torn", slab.base());
+        }
+    }
+
+    // A slot with an owner is out, and not on its way home; its owner exists.
+    void word(SlabT& slab, u32 w, u32 taken, u32 remote) {
+        OwnerMarks& marks = slab.marks();
+        const u32 owned = marks.owned(w, ~u32{0});
+        if (owned & ~taken) audit_.fault("a free slot has an owner", slab.base());
+        if (owned & remote) audit_.fault("a slot comes home with an owner", slab.base());
+        for (u32 left = owned; left; left &= left - 1) {
+            const u32 e = marks.owner(w * 32 + lowest_bit(left));
+            if (!e) continue;  // freed since
+            if (marks.client(e) == kNobody)
+                audit_.fault("a slot's owner is an unused entry", slab.base());
+            else
+                count(slab.size_class().slot_bytes);
+        }
+        unowned_ += popcount(taken & ~remote & ~owned);
+    }
+
+    void overflow() {
+        auto& table = pool_.overflow();
+        bool sound;
+        {
+            Guard guard(table.lock);
+            sound = table.sound();
+        }
+        audit_.expect(sound, "the overflow table is torn", 0);
+        for (u32 at = 0; at < table.capacity(); ++at) {
+            ReadGuard<P> reader;
+            Guard guard(table.lock);
+            table.visit(at, [&](Offset offset, ClientIndex owner) {
+                const auto place = pool_.locate(offset);
+                if (!place || !place->slab)
+                    audit_.fault("an overflow owner names no slot", offset);
+                else if (place->slab->marks().owner(place->slot))
+                    audit_.fault("a slot has two owners", offset);
+                else if (!pool_.clients().find(owner))
+                    audit_.fault("an overflow owner does not exist", offset);
+                else {
+                    count(place->slab->size_class().slot_bytes);
+                    ++overflowed_;
+                }
+            });
+        }
+    }
+
+    void runs() {
+        pool_.buddy().for_each_region([&](const auto& region) {
+            for (u64 i = 0; i < region.pages(); ++i) {
+                const PageNumber number = region.first() + i;
+                {
+                    ReadGuard<P> reader;
+                    run(number);
+                }
+                if (i % kStepSlots == 0) P::breathe();
+            }
+        });
+    }
+
+    void run(PageNumber number) {
+        PageDesc* desc = pool_.buddy().find(number);
+        if (!desc || PageDesc::state(desc->word()) != PageState::run) return;
+        const ClientIndex owner = desc->run().owner.load(std::memory_order_acquire);
+        if (owner == kNobody) return;  // between two owners, or between buddy and owner
+        const Offset offset = value(number) * kPageBytes;
+        Client<P>* client = pool_.clients().find(owner);
+        if (!client)
+            audit_.fault("a run's owner does not exist", offset);
+        else if (!pool_.owners().chain().sound(*client, chain_link(number, 0)))
+            audit_.fault("a client's chain is torn", offset);
+        else if (const auto pages = pool_.buddy().run_pages(number))
+            count(*pages * kPageBytes);
+    }
+
+    void sums(const u32* seen) {
+        u64 objects = 0;
+        u64 bytes = 0;
+        {
+            ReadGuard<P> reader;
+            for (u32 i = 1; i <= pool_.clients().max(); ++i) {
+                if (const Client<P>* client = pool_.clients().find(static_cast<ClientIndex>(i))) {
+                    objects += client->objects();
+                    bytes += client->bytes();
+                }
+            }
+        }
+        audit_.expect(objects == objects_, "the clients' counts of objects are wrong", objects);
+        audit_.expect(bytes == bytes_, "the clients' counts of bytes are wrong", bytes);
+        audit_.expect(unowned_ == overflowed_, "a slot is out and nobody's", unowned_);
+        for (u32 c = 0; c < pool_.slabs().classes(); ++c) {
+            ReadGuard<P> reader;
+            audit_.expect(pool_.slabs().count(c).slabs == seen[c], "a class's slabs are miscounted",
+                          c);
+        }
+    }
+
+    void count(u64 bytes) {
+        ++objects_;
+        bytes_ += bytes;
+    }
+
+    Pool<P>& pool_;
+    Audit& audit_;
+    u64 objects_ = 0;
+    u64 bytes_ = 0;
+    u64 unowned_ = 0;
+    u64 overflowed_ = 0;
+};
+
+}  // namespace quarry

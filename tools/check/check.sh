@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# `make check`: everything that can be known without running Quarry. Each check is a
+# line `ok NAME` or `not ok NAME` with what it said; the last line counts them.
+#
+#   check.sh [NAME...]     all checks, or those named
+set -euo pipefail
+
+log=build/check
+mkdir -p "$log"
+passed=0
+failed=0
+wanted=("$@")
+
+check() { # name, command...
+	local name=$1
+	shift
+	if [ "${#wanted[@]}" -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+	local start=$SECONDS
+	if "$@" >"$log/$name.log" 2>&1; then
+		passed=$((passed + 1))
+		printf 'ok %s (%d s): %s\n' "$name" $((SECONDS - start)) "$(tail -n 1 "$log/$name.log")"
+	else
+		failed=$((failed + 1))
+		printf 'not ok %s (%d s)\n' "$name" $((SECONDS - start))
+		sed 's/^/    /' "$log/$name.log" | tail -n 60
+	fi
+}
+
+shell_scripts() {
+	local scripts
+	mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+	[ "${#scripts[@]}" -ge 5 ] || { echo "only ${#scripts[@]} scripts are tracked" && return 1; }
+	shellcheck "${scripts[@]}"
+	echo "${#scripts[@]} scripts"
+}
+
+# The kernel's own style checker, on everything that is kernel C.
+checkpatch() {
+	local source files
+	source=$(tools/kernels/get.sh source 6.1)
+	mapfile -t files < <(git ls-files 'module/*.c' 'module/*.h' 'module/include/*.h' 'uapi/*.h' 'kunit/*.c' 'kunit/*.h')
+	[ "${#files[@]}" -ge 5 ] || { echo "only ${#files[@]} files of kernel C" && return 1; }
+	# Not ours: patch metadata; symbols of this tree that the checker cannot know;
+	# tracepoint macros, which it cannot read; C++ shares two headers.
+	perl "$source/scripts/checkpatch.pl" --no-tree --strict --terse --show-types --no-summary -q \
+		--max-line-length=100 --ignore FILE_PATH_CHANGES,CAMELCASE,SPDX_LICENSE_TAG,PREFER_KERNEL_TYPES \
+		--ignore TRACE_EVENT,COMPLEX_MACRO,OPEN_ENDED_LINE,SPACING,LINUX_VERSION_CODE,CONST_STRUCT \
+		--ignore MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE,EMBEDDED_FILENAME \
+		-f "${files[@]}"
+	echo "${#files[@]} files"
+}
+
+core_analysis() {
+	cppcheck --std=c++20 --language=c++ --enable=warning,performance,portability --inline-suppr \
+		--error-exitcode=1 --quiet --suppress=missingIncludeSystem --suppress=unusedFunction \
+		--suppress=internalAstError --suppress=syntaxError module/core/core.cpp
+	clang-tidy --quiet --warnings-as-errors='*' \
+		--checks='-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-implicit-widening-of-multiplication-result,clang-analyzer-*,performance-*,-performance-no-int-to-ptr,misc-unused-*,readability-misleading-indentation' \
+		module/core/core.cpp -- -std=c++20 -ffreestanding -fno-exceptions -fno-rtti
+	echo "cppcheck and clang-tidy: nothing"
+}
+
+# Both compilers, warnings fatal; the kernel's flags are tried by the module's own build.
+core_compiles() {
+	local flags=(-std=c++20 -O2 -ffreestanding -fno-exceptions -fno-rtti -fno-threadsafe-statics
+		-Wall -Wextra -Werror -Wshadow -c module/core/core.cpp)
+	g++ "${flags[@]}" -o "$log/core-g++.o"
+	clang++ "${flags[@]}" -o "$log/core-clang++.o"
+	# Every header stands alone.
+	local header count=0
+	while IFS= read -r header; do
+		printf '#include "%s"\n' "$header" | g++ -std=c++20 -ffreestanding -fno-exceptions -fno-rtti \
+			-Wall -Wextra -Werror -fsyntax-only -I. -x c++ -
+		count=$((count + 1))
+	done < <(git ls-files 'module/core/*.hpp' 'module/include/quarry_seam.h')
+	echo "g++ and clang++; $count headers, each alone"
+}
+
+abi() { # the layout of every structure is the same for 64 and 32 bits, and padding is explicit
+	local program=$log/abi.c
+	{
+		echo '#include <linux/quarry.h>'
+		echo '#include <stddef.h>'
+		grep -oE '^struct quarry_[a-z_]+' uapi/linux/quarry.h | sort -u | while read -r _ name; do
+			echo "unsigned long size_of_$name = sizeof(struct $name);"
+		done
+	} >"$program"
+	gcc -std=c11 -Iuapi -Wall -Wextra -Wpadded -Werror -S -o "$log/abi-64.s" "$program"
+	gcc -m32 -std=c11 -Iuapi -Wall -Wextra -Wpadded -Werror -S -o "$log/abi-32.s" "$program"
+	local sizes='s/^(size_of_[a-z_]+):|[[:space:]]\.(quad|long)[[:space:]]+([0-9]+)/\1\3/p'
+	diff <(sed -nE "$sizes" "$log/abi-64.s" | grep -v '^$' | sort) <(sed -nE "$sizes" "$log/abi-32.s" | grep -v '^$' | sort)
+	g++ -std=c++20 -Iuapi -Wall -Wextra -Werror -fsyntax-only -x c++ uapi/linux/quarry.h
+	echo "$(grep -c size_of_ "$program") structures"
+}
+
+check laws tools/check/laws.sh
+check layers tools/check/layers.sh
+check core-compiles core_compiles
+check seam tools/check/seam.sh
+check abi abi
+check shellcheck shell_scripts
+check checkpatch checkpatch
+check core-analysis core_analysis
+for kernel in 6.1 6.12 newest; do check "symbols-$kernel" tools/kernels/symbols.sh "$kernel"; done
+check detectors tools/check/selftest.sh
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
