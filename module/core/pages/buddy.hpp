@@ -1,0 +1,584 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// Buddy: pages by order or by exact count, from several regions and two zones.
+// (Knowlton 1965; Knuth, The Art of Computer Programming, volume 1, 2.5.)
+//
+// What is allocated is a run: n contiguous pages, described by its canonical blocks
+// (blocks.hpp, page_desc.hpp). A block of an order is the run of one block. What is free
+// is described by the largest blocks that fit: two free buddies inside one region are
+// merged at once, and no block crosses a region's border, wherever that lies. Regions
+// begin and end at any page; blocks are aligned by the absolute page number.
+//
+// Guarantees
+//   - the managed memory is never touched; all that is known stands in descriptors
+//   - each wrong free is its own error, at the call, and changes nothing
+//   - one lock (QUARRY_LOCK_PAGES), held for O(orders); no metadata is allocated or freed
+//     under it; what is longer goes in steps of 32
+//   - a failed call changes nothing
+//
+// Costs: alloc, free O(orders); an exact run, or the free of any part of one, O(orders)
+// (its cover has at most two blocks of an order). find O(log regions), without a lock.
+// Metadata: 24 bytes a page and 64 a region, the tables of regions.
+//
+// Context: any, unless a function says otherwise. Functions marked (reader) want a
+// ReadGuard or a pinned caller around them and around the use of what they return.
+// Functions marked (change) are task context; they wait for each other, breathing.
+#pragma once
+
+#include "../base/audit.hpp"
+#include "blocks.hpp"
+#include "free_lists.hpp"
+#include "region.hpp"
+
+namespace quarry {
+
+template <Platform P, unsigned PageShift>
+class BuddyAudit;
+
+template <Platform P, unsigned PageShift = 12>
+class Buddy {
+public:
+    static constexpr u64 kPageSize = u64{1} << PageShift;
+    // Free blocks of each order that are looked at for an unusual fit (alloc_exact).
+    static constexpr unsigned kProbes = 8;
+
+    // `max_pages`: the offset space, 0..2^52. Page numbers are below it.
+    explicit Buddy(u64 max_pages) : max_pages_(max_pages), lists_(regions_) {}
+    // Quiescent. All metadata is freed, whatever is still allocated.
+    ~Buddy() = default;
+    Buddy(const Buddy&) = delete;
+    Buddy& operator=(const Buddy&) = delete;
+
+    // Metadata of a region of so many pages, tables included.
+    static u64 required_meta_bytes(u64 pages) {
+        return Region::meta_bytes(pages) + RegionTable<P>::first_bytes();
+    }
+
+    // ---- regions (change) ----
+
+    // Gives [first, first + pages) to the buddy. Answers how many pages it has become
+    // richer by: all, since the metadata lies elsewhere. `cookie` is the caller's.
+    // Errors: invalid (no page, or 2^32 and more), out_of_range, overlap, too_many, no_memory.
+    Result<u64> add_region(PageNumber first, u64 pages, Zone zone, void* cookie) {
+        if (pages == 0 || pages > kMaxRegionPages) return Error::invalid;
+        if (value(zone) >= kZones) return Error::invalid;
+        if (pages > max_pages_ || value(first) > max_pages_ - pages) return Error::out_of_range;
+        Change change(*this);
+        if (regions_.overlaps(value(first), pages)) return Error::overlap;
+        if (regions_.count() == kMaxRegions) return Error::too_many;
+        void* memory = P::meta_alloc(Region::meta_bytes(pages), Context::may_sleep);
+        if (!memory) return Error::no_memory;
+        auto* region = new (memory) Region{{}, value(first), pages, cookie, 0, 0, zone,
+                                           RegionState::joining};
+        if (Error e = regions_.add(*region); !ok(e)) {
+            P::meta_free(memory, Region::meta_bytes(pages));
+            return e;
+        }
+        add_total(pages);
+        release_all(*region, RegionState::joining);
+        return pages;
+    }
+
+    // The first page of the first gap that takes so many pages, aligned to their number
+    // rounded up to a power of two, 2^10 at most. Errors: invalid, pool_full.
+    Result<PageNumber> find_gap(u64 pages) {
+        if (pages == 0 || pages > kMaxRegionPages) return Error::invalid;
+        const unsigned order = ceil_log2(pages);
+        const u64 align = u64{1} << (order < 10 ? order : 10);
+        Change change(*this);
+        u64 at = 0;
+        bool found = false;
+        regions_.for_each([&](const Region& r) {
+            if (found) return;
+            if (at + pages <= r.first)
+                found = true;
+            else
+                at = round_up(r.end(), align);
+        });
+        if (pages > max_pages_ || at > max_pages_ - pages) return Error::pool_full;
+        return PageNumber{at};
+    }
+
+    // Takes all pages of a region out of the free lists, so that nothing is allocated
+    // from it. When any page is in use: busy, and nothing has changed. Errors: not_found
+    // (no region begins here), busy.
+    Error isolate_region(PageNumber first) {
+        Change change(*this);
+        Region* region = region_at(first);
+        if (!region) return Error::not_found;
+        return isolate(*region);
+    }
+
+    // Undoes isolate_region.
+    void restore_region(PageNumber first) {
+        Change change(*this);
+        Region* region = region_at(first);
+        if (!region || !is_isolated(*region)) return;
+        add_total(region->pages);
+        release_all(*region, RegionState::leaving);
+    }
+
+    // Removes a region, isolated or wholly free; readers may still use what they found
+    // in it. Needs no memory. Errors: not_found, busy.
+    Error remove_region(PageNumber first) {
+        Change change(*this);
+        Region* region = region_at(first);
+        if (!region) return Error::not_found;
+        if (!is_isolated(*region))
+            if (Error e = isolate(*region); !ok(e)) return e;
+        regions_.remove(*region);
+        return Error::none;
+    }
+
+    // ---- lookups ----
+
+    // (reader) The region that holds this page, or null.
+    const Region* region_of(PageNumber page) const { return regions_.find(value(page)); }
+    // (reader) The descriptor of this page, or null in a hole.
+    PageDesc* find(PageNumber page) const {
+        Region* region = regions_.find(value(page));
+        return region ? &region->desc(value(page)) : nullptr;
+    }
+    // The page of a descriptor, which the caller keeps from going (it holds the page).
+    PageNumber number_of(const PageDesc& desc) const {
+        const u64 word = desc.word();
+        const u32 id = PageDesc::state(word) == PageState::slab ? desc.slab_region()
+                                                                : PageDesc::region(word);
+        return PageNumber{regions_.by_id(id).number(desc)};
+    }
+    u64 region_count() const { return regions_.count(); }
+
+    struct RegionInfo {
+        u64 first;
+        u64 pages;
+        void* cookie;
+        Zone zone;
+    };
+    // fn(const RegionInfo&) for each region, ascending; fn may sleep. A region that comes
+    // or goes meanwhile may be missed, or be gone when fn sees it. Context: task.
+    template <typename Fn>
+    void for_each_region(Fn&& fn) const {
+        RegionInfo info{};
+        for (u64 at = 0; next_region(at, info); at = info.first + info.pages) {
+            const RegionInfo& view = info;
+            fn(view);
+        }
+    }
+
+    // ---- pages ----
+
+    // A block of 2^order pages. Zone normal prefers normal memory and falls back to lowmem.
+    // O(orders). Errors: too_large (above kMaxOrder), uninitialised (no region), pool_full.
+    Result<PageNumber> alloc(Order order, Zone zone = Zone::normal) {
+        const unsigned wanted = value(order);
+        if (wanted > value(kMaxOrder)) return Error::too_large;
+        if (value(zone) >= kZones) return Error::invalid;
+        Guard guard(lock_);
+        u32 fitting = lists_.orders(zone) >> wanted;
+        if (!fitting && zone == Zone::normal) {
+            zone = Zone::lowmem;
+            fitting = lists_.orders(zone) >> wanted;
+        }
+        if (!fitting) return why_empty();
+        const unsigned order_found = wanted + lowest_bit(fitting);
+        PageDesc& desc = *lists_.head(zone, order_found);
+        Region& region = regions_.by_id(PageDesc::region(desc.word()));
+        lists_.remove(region, desc, order_found);
+        for (unsigned o = order_found; o-- > wanted;)
+            lists_.push(region, (&desc)[u64{1} << o], o);
+        desc.begin_run(PageDesc::make(PageState::run, order, region.id, u64{1} << wanted));
+        note_slots(1);
+        return PageNumber{region.number(desc)};
+    }
+
+    // Exactly `pages` contiguous pages, the first at a multiple of 2^align. Taken from a
+    // block that is large enough, whose tail is given back, or else from a free block and
+    // those that follow it, of the kProbes newest of each order in question. O(orders).
+    // Errors: invalid (no page), too_large, uninitialised, pool_full.
+    Result<PageNumber> alloc_exact(u64 pages, Zone zone = Zone::normal, Order align = Order{0}) {
+        if (pages == 0 || value(zone) >= kZones) return Error::invalid;
+        if (pages > pages_of(kMaxOrder) || value(align) > value(kMaxOrder))
+            return Error::too_large;
+        Guard guard(lock_);
+        Fit fit = find_fit(pages, value(align), zone);
+        if (!fit.desc && zone == Zone::normal) fit = find_fit(pages, value(align), Zone::lowmem);
+        if (!fit.desc) return why_empty();
+        Region& region = *fit.region;
+        const u64 first = region.number(*fit.desc);
+        u64 end = first;
+        while (end < first + pages) {
+            PageDesc& block = region.desc(end);
+            const unsigned order = value(PageDesc::order(block.word()));
+            lists_.remove(region, block, order);
+            end += u64{1} << order;
+        }
+        write_run(region, first, pages, true);
+        for_each_block(first + pages, end, [&](u64 page, unsigned order) {
+            lists_.push(region, region.desc(page), order);
+        });
+        note_slots(1);
+        return PageNumber{first};
+    }
+
+    // Frees a block that alloc(order), or alloc_exact with 2^order pages, has given.
+    // Errors: out_of_range, no_region (foreign), already_free, not_object (no start of a run,
+    // or a slab's page), wrong_size.
+    Error free(PageNumber first, Order order) {
+        if (value(order) > value(kMaxOrder)) return Error::wrong_size;
+        const auto freed = free_start(first, pages_of(order));
+        return freed.error();
+    }
+
+    // Frees a whole run by its start; answers its length. Errors: as free, without wrong_size.
+    Result<u64> free_run(PageNumber first) { return free_start(first, 0); }
+
+    // Frees [first, first + pages), any part of one run; what is left of it before and
+    // behind stays allocated, as a run each. The part before keeps the run's owner words.
+    // O(orders). Errors: invalid (no page), out_of_range, no_region, already_free, not_object
+    // (a slab's or cache's page), wrong_size (it ends behind the run).
+    Error free(PageNumber first, u64 pages) {
+        if (pages == 0) return Error::invalid;
+        Guard guard(lock_);
+        Region* region = regions_.find(value(first));
+        if (!region) return missing(first);
+        const u64 at = value(first);
+        const u64 head = head_of(*region, at);
+        u64 word = region->desc(head).word();
+        if (PageDesc::state(word) != PageState::run && PageDesc::state(word) != PageState::run_part)
+            return why_not_run(*region, at);
+        u64 start = head;
+        if (PageDesc::state(word) == PageState::run_part) {
+            start = region->first + region->desc(head).run_start();
+            word = region->desc(start).word();
+        }
+        const u64 end = start + PageDesc::pages(word);
+        if (pages > end - at) return Error::wrong_size;
+        if (end - start == 1 && !claim(region->desc(start), word)) return Error::already_free;
+        if (start < at) write_run(*region, start, at - start, false);
+        if (at + pages < end) write_run(*region, at + pages, end - at - pages, true);
+        release(*region, at, at + pages);
+        note_slots(1);
+        return Error::none;
+    }
+
+    // (reader) Length of the run that starts here. Errors: as free_run. Lock-free for a run.
+    Result<u64> run_pages(PageNumber first) const {
+        Region* region = regions_.find(value(first));
+        if (!region) return missing(first);
+        const u64 word = region->desc(value(first)).word();
+        if (PageDesc::state(word) == PageState::run) return u64{PageDesc::pages(word)};
+        return why_not_run(*region, value(first));
+    }
+
+    // ---- pages of slabs: by the owner of a block that alloc(order) gave ----
+    //
+    // Every page of the block names the slab, the first page last; unmark before free, the
+    // first page first. So while the first page names the slab, all do. `marks_` counts the
+    // calls in flight and begun, for the audit alone.
+
+    // `slab` is aligned to 64 bytes. No lock.
+    void mark_slab(PageNumber first, Order order, const void* slab, u8 size_class) {
+        ReadGuard<P> reader;
+        PageDesc* desc = find(first);
+        if (!desc) return;
+        marks_.fetch_add(kMarkBegun + 1, std::memory_order_acq_rel);
+        const u32 region = PageDesc::region(desc->word());
+        for (u64 i = pages_of(order); i-- > 0;) desc[i].set_slab(slab, size_class, order, region);
+        marks_.fetch_sub(1, std::memory_order_release);
+    }
+    // The block is what alloc(order) gave again. No lock.
+    void unmark_slab(PageNumber first, Order order) {
+        ReadGuard<P> reader;
+        PageDesc* desc = find(first);
+        if (!desc) return;
+        marks_.fetch_add(kMarkBegun + 1, std::memory_order_acq_rel);
+        const u32 region = desc->slab_region();
+        desc->begin_run(PageDesc::make(PageState::run, order, region, pages_of(order)));
+        for (u64 i = 1; i < pages_of(order); ++i) desc[i].set(PageState::body, Order{0}, region);
+        marks_.fetch_sub(1, std::memory_order_release);
+    }
+
+    // ---- counts; without the lock, so hints beside running calls ----
+
+    // True when a block of this order is free, in this zone or where it falls back to.
+    bool can_alloc(Order order, Zone zone = Zone::normal) const {
+        u32 orders = lists_.orders(zone);
+        if (zone == Zone::normal) orders |= lists_.orders(Zone::lowmem);
+        return value(order) <= value(kMaxOrder) && orders >> value(order) != 0;
+    }
+    // The largest order of which a block is free. Errors: pool_full (none).
+    Result<Order> largest_free() const {
+        const u32 orders = lists_.orders(Zone::normal) | lists_.orders(Zone::lowmem);
+        if (!orders) return Error::pool_full;
+        return Order{static_cast<u8>(highest_bit(orders))};
+    }
+    u64 max_pages() const { return max_pages_; }
+    // Pages of all regions that are not isolated.
+    u64 total_pages() const { return total_.load(std::memory_order_relaxed); }
+    u64 free_pages() const { return lists_.pages(); }
+    u64 managed_bytes() const { return total_pages() << PageShift; }
+    u64 allocated_bytes() const { return (total_pages() - free_pages()) << PageShift; }
+    u64 meta_bytes() const { return regions_.meta_bytes(); }
+    u64 free_blocks(Order order, Zone zone) const {
+        return value(order) <= value(kMaxOrder) ? lists_.blocks(zone, value(order)) : 0;
+    }
+
+private:
+    friend class BuddyAudit<P, PageShift>;
+
+    static constexpr unsigned kStep = kStepSlots;  // blocks under one hold
+    static constexpr u64 kMarkBegun = u64{1} << 32;
+    static constexpr unsigned value(Zone zone) { return static_cast<unsigned>(zone); }
+    static constexpr u64 value(PageNumber page) { return static_cast<u64>(page); }
+    static constexpr unsigned value(Order order) { return static_cast<unsigned>(order); }
+
+    // One changer of the regions at a time. Held over metadata allocation, so no lock.
+    class Change {
+    public:
+        explicit Change(Buddy& buddy) : buddy_(buddy) {
+            while (buddy_.changing_.exchange(true, std::memory_order_acquire)) P::breathe();
+        }
+        ~Change() { buddy_.changing_.store(false, std::memory_order_release); }
+        Change(const Change&) = delete;
+        Change& operator=(const Change&) = delete;
+
+    private:
+        Buddy& buddy_;
+    };
+
+    static void note_slots(u32 n) {
+        if constexpr (requires { P::note_slots(n); }) P::note_slots(n);
+    }
+    void add_total(u64 pages) {
+        Guard guard(lock_);
+        total_.store(total_pages() + pages, std::memory_order_relaxed);
+        lists_.note_change();
+    }
+    Error missing(PageNumber page) const {
+        return value(page) < max_pages_ ? Error::no_region : Error::out_of_range;
+    }
+    Error why_empty() const {
+        return regions_.count() == 0 ? Error::uninitialised : Error::pool_full;
+    }
+    Region* region_at(PageNumber first) {
+        ReadGuard<P> reader;
+        Region* region = regions_.find(value(first));
+        return region && region->first == value(first) ? region : nullptr;
+    }
+    bool is_isolated(Region& region) {
+        Guard guard(lock_);
+        return region.state == RegionState::isolated;
+    }
+    bool next_region(u64 at, RegionInfo& info) const {
+        ReadGuard<P> reader;
+        const Region* region = regions_.at_or_after(at);
+        if (!region) return false;
+        info = {region->first, region->pages, region->cookie, region->zone};
+        return true;
+    }
+
+    // The start of the block that covers `page`; `page` itself when none does (a torn
+    // structure, or a region on its way in). O(orders).
+    u64 head_of(const Region& region, u64 page) const {
+        for (unsigned o = 0; o <= value(kMaxOrder); ++o) {
+            const u64 head = block_at(page, o);
+            if (head < region.first) break;
+            const PageDesc& desc = region.descs()[head - region.first];
+            const u64 word = desc.word();
+            const PageState state = PageDesc::state(word);
+            if (state == PageState::body) continue;
+            if (state == PageState::slab) return block_at(page, value(desc.slab_order()));
+            return value(PageDesc::order(word)) >= o ? head : page;
+        }
+        return page;
+    }
+
+    // Why no run starts at `page`. O(orders).
+    Error why_not_run(const Region& region, u64 page) const {
+        const PageDesc& head = region.descs()[head_of(region, page) - region.first];
+        switch (head.state()) {
+        case PageState::free:
+        case PageState::isolated:
+        case PageState::cached: return Error::already_free;
+        default: return Error::not_object;
+        }
+    }
+
+    // A run of one page may be claimed by a page cache at this moment: one of us wins.
+    static bool claim(PageDesc& desc, u64 word) {
+        const u64 body = PageDesc::make(PageState::body, Order{0}, PageDesc::region(word));
+        return desc.change(word, body);
+    }
+
+    // Frees the run that starts at `first`; `pages` is its length, or 0 for any.
+    Result<u64> free_start(PageNumber first, u64 pages) {
+        Guard guard(lock_);
+        Region* region = regions_.find(value(first));
+        if (!region) return missing(first);
+        PageDesc& desc = region->desc(value(first));
+        const u64 word = desc.word();
+        if (PageDesc::state(word) != PageState::run) return why_not_run(*region, value(first));
+        const u64 length = PageDesc::pages(word);
+        if (pages && pages != length) return Error::wrong_size;
+        if (length == 1 && !claim(desc, word)) return Error::already_free;
+        release(*region, value(first), value(first) + length);
+        note_slots(1);
+        return length;
+    }
+
+    // [first, end) becomes free; it was no part of a free block.
+    void release(Region& region, u64 first, u64 end) {
+        for_each_block(first, end,
+                       [&](u64 page, unsigned order) { release_block(region, page, order); });
+    }
+
+    // The block becomes free and merges with its buddies. O(orders); of a run's blocks
+    // together too, since each merge takes one block away.
+    void release_block(Region& region, u64 page, unsigned order) {
+        PageDesc* desc = &region.desc(page);
+        for (; order < value(kMaxOrder); ++order) {
+            const u64 buddy = page ^ (u64{1} << order);
+            if (!region.holds(buddy, u64{1} << order)) break;
+            PageDesc& other = region.desc(buddy);
+            const Order o{static_cast<u8>(order)};
+            if (other.word() != PageDesc::make(PageState::free, o, region.id)) break;
+            lists_.remove(region, other, order);
+            PageDesc& upper = buddy < page ? *desc : other;
+            upper.set(PageState::body, Order{0}, region.id);
+            if (buddy < page) {
+                desc = &other;
+                page = buddy;
+            }
+        }
+        lists_.push(region, *desc, order);
+    }
+
+    // [first, first + pages) becomes one run. Its first page comes last: who sees the run
+    // sees all of it. `fresh`: the owner words begin at 0.
+    void write_run(Region& region, u64 first, u64 pages, bool fresh) {
+        const u64 end = first + pages;
+        const unsigned head_order = block_order(first, end);
+        for_each_block(first + (u64{1} << head_order), end, [&](u64 page, unsigned order) {
+            PageDesc& desc = region.desc(page);
+            desc.set_run_start(static_cast<u32>(first - region.first));
+            desc.set(PageState::run_part, Order{static_cast<u8>(order)}, region.id);
+        });
+        const u64 word = PageDesc::make(PageState::run, Order{static_cast<u8>(head_order)},
+                                        region.id, pages);
+        PageDesc& desc = region.desc(first);
+        if (fresh)
+            desc.begin_run(word);
+        else
+            desc.set(word);
+        lists_.note_change();
+    }
+
+    struct Fit {
+        Region* region = nullptr;
+        PageDesc* desc = nullptr;
+    };
+
+    // Where `pages` free pages begin at a multiple of 2^align, in this zone.
+    Fit find_fit(u64 pages, unsigned align, Zone zone) {
+        const unsigned needed = ceil_log2(pages);
+        const unsigned safe = needed > align ? needed : align;
+        if (const u32 fitting = lists_.orders(zone) >> safe) {
+            PageDesc* desc = lists_.head(zone, safe + lowest_bit(fitting));
+            return {&regions_.by_id(PageDesc::region(desc->word())), desc};
+        }
+        // Large enough, aligned by luck: orders below `safe` exist here only if align > needed.
+        // Or half large enough, and what follows is free as well.
+        const unsigned low = pages == u64{1} << needed ? needed : needed - 1;
+        for (unsigned order = safe; order-- > low;) {
+            unsigned probes = kProbes;
+            for (PageDesc* d = lists_.head(zone, order); d && probes; d = lists_.next(*d), --probes) {
+                Region& region = regions_.by_id(PageDesc::region(d->word()));
+                const u64 first = region.number(*d);
+                if (first != block_at(first, align)) continue;
+                if (order >= needed || free_from(region, first, pages)) return {&region, d};
+            }
+        }
+        return {};
+    }
+
+    // [first, first + pages) is free; first is the start of a free block. Free blocks
+    // that follow each other up to a cut become smaller, so O(orders).
+    bool free_from(const Region& region, u64 first, u64 pages) const {
+        if (!region.holds(first, pages)) return false;
+        for (u64 at = first; at < first + pages;) {
+            const u64 word = region.descs()[at - region.first].word();
+            if (PageDesc::state(word) != PageState::free) return false;
+            at += pages_of(PageDesc::order(word));
+        }
+        return true;
+    }
+
+    // All blocks of a region enter the free lists, 32 under a hold.
+    void release_all(Region& region, RegionState from) {
+        const u64 end = region.end();
+        for (u64 page = region.first; page < end;) {
+            Guard guard(lock_);
+            region.state = from;
+            for (unsigned n = 0; n < kStep && page < end; ++n) {
+                const unsigned order = block_order(page, end);
+                release_block(region, page, order);
+                page += u64{1} << order;
+            }
+            if (page == end) region.state = RegionState::live;
+            note_slots(kStep);
+        }
+    }
+
+    // Takes all blocks of a region out of the lists, 32 under a hold; all or none.
+    Error isolate(Region& region) {
+        const u64 end = region.end();
+        u64 page = region.first;
+        bool busy = false;
+        while (page < end && !busy) {
+            Guard guard(lock_);
+            if (region.state == RegionState::isolated) return Error::none;
+            if (page == region.first && region.free != region.pages) return Error::busy;
+            region.state = RegionState::leaving;
+            for (unsigned n = 0; n < kStep && page < end && !busy; ++n) {
+                const unsigned order = block_order(page, end);
+                PageDesc& desc = region.desc(page);
+                const Order o{static_cast<u8>(order)};
+                busy = desc.word() != PageDesc::make(PageState::free, o, region.id);
+                if (busy) break;
+                lists_.remove(region, desc, order);
+                desc.set(PageState::isolated, o, region.id);
+                page += u64{1} << order;
+            }
+            if (page == end) {
+                region.state = RegionState::isolated;
+                total_.store(total_pages() - region.pages, std::memory_order_relaxed);
+            }
+        }
+        if (!busy) return Error::none;
+        // Something was allocated between two steps: what was isolated is released.
+        for (u64 back = region.first; back < page;) {
+            Guard guard(lock_);
+            for (unsigned n = 0; n < kStep && back < page; ++n) {
+                const unsigned order = block_order(back, end);
+                release_block(region, back, order);
+                back += u64{1} << order;
+            }
+            if (back == page) region.state = RegionState::live;
+        }
+        if (page == region.first) {
+            Guard guard(lock_);
+            region.state = RegionState::live;
+        }
+        return Error::busy;
+    }
+
+    mutable typename P::Lock lock_{QUARRY_LOCK_PAGES};
+    u64 max_pages_;
+    RegionTable<P> regions_;
+    FreeLists<P> lists_;
+    std::atomic<u64> total_{0};
+    std::atomic<u64> marks_{0};
+    std::atomic<bool> changing_{false};
+};
+
+}  // namespace quarry
