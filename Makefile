@@ -20,5 +20,12 @@ help: ## list the targets
 -include selftests/vm/vm.mk
 -include tools/check/check.mk
 
+# What `make test` runs, in this order; each target also stands alone.
+TEST_TARGETS := test-host test-libquarry test-record test-kunit test-vm test-kill-short
+
+.PHONY: test
+test: ## every test: host, UML, VM; the last line counts them
+	@tools/check/tally.sh $(TEST_TARGETS)
+
 clean: ## remove everything built (kernel caches outside the tree stay)
 	rm -rf $(BUILD)

@@ -69,7 +69,10 @@ private:
     Ends ends_of(ChainLink link) {
         PageDesc* desc = buddy_.find(chain_page(link));
         const u32 entry = chain_entry(link);
-        if (!entry) return {&desc->run().next, &desc->run().prev};
+        if (!entry) {
+            decltype(auto) run = desc->run();
+            return {&run.next, &run.prev};
+        }
         OwnerMarks& marks = PageDesc::slab<Slab<Policy>>(desc->word())->marks();
         return {&marks.next(entry), &marks.prev(entry)};
     }

@@ -382,7 +382,7 @@ private:
     }
 
     Error move_run(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal) {
-        auto& run = place.desc->run();
+        decltype(auto) run = place.desc->run();
         ClientIndex owner = run.owner.load(std::memory_order_acquire);
         if (owner == kNobody) return Error::already_free;
         if (owner != from.index()) return blame(refusal, owner, Error::not_owner);

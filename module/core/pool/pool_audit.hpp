@@ -97,8 +97,8 @@ private:
 
     void runs() {
         pool_.buddy().for_each_region([&](const auto& region) {
-            for (u64 i = 0; i < region.pages(); ++i) {
-                const PageNumber number = region.first() + i;
+            for (u64 i = 0; i < region.pages; ++i) {
+                const PageNumber number{region.first + i};
                 {
                     ReadGuard<P> reader;
                     run(number);

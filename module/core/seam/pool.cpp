@@ -24,17 +24,17 @@ KPool& pool_of(KClient& client) { return *static_cast<KPool*>(client.pool()); }
 PageNumber page_of(u64 offset) { return PageNumber{offset / kPageBytes}; }
 
 void describe(const Region& region, quarry_core_region* out) {
-    out->offset = value(region.first()) * kPageBytes;
-    out->pages = region.pages();
-    out->zone = static_cast<quarry_core_zone>(region.zone());
-    out->cookie = region.cookie();
+    out->offset = region.first * kPageBytes;
+    out->pages = region.pages;
+    out->zone = static_cast<quarry_core_zone>(region.zone);
+    out->cookie = region.cookie;
 }
 
 // The region that begins at `offset`.
 Error find_region(KPool& pool, u64 offset, quarry_core_region* out) {
     ReadGuard<KernelPlatform> reader;
     const Region* region = offset % kPageBytes ? nullptr : pool.buddy().region_of(page_of(offset));
-    if (!region || value(region->first()) * kPageBytes != offset) return Error::not_found;
+    if (!region || region->first * kPageBytes != offset) return Error::not_found;
     describe(*region, out);
     return Error::none;
 }
@@ -77,7 +77,7 @@ void quarry_core_pool_destroy(quarry_core_pool* pool, void (*forget)(void*, void
     KPool& p = of(pool);
     if (forget)
         p.buddy().for_each_region(
-            [&](const Region& region) { forget(p.config().os, region.cookie()); });
+            [&](const auto& region) { forget(p.config().os, region.cookie); });
     free_meta<KernelPlatform>(&p);
 }
 

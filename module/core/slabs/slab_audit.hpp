@@ -28,8 +28,8 @@ public:
     template <typename Begin, typename Word>
     void run(u32* seen, Begin&& begin, Word&& word) {
         buddy_.for_each_region([&](const auto& region) {
-            for (u64 i = 0; i < region.pages();) {
-                i += page(region.first() + i, seen, begin, word);
+            for (u64 i = 0; i < region.pages;) {
+                i += page(PageNumber{region.first + i}, seen, begin, word);
                 P::breathe();
             }
         });

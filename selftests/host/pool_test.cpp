@@ -1,0 +1,661 @@
+// SPDX-License-Identifier: MIT
+//
+// Pools with owners: every error at the call that did it, ownership, transfer, the
+// reaper, limits, the last resort, and a long random stream against a naive model.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "../../module/core/pool/pool_audit.hpp"
+#include "../../module/core/pool/reaper.hpp"
+#include "host_platform.hpp"
+
+namespace quarry {
+namespace {
+
+using P = HostPlatform;
+using TestPool = Pool<P>;
+using TestClient = Client<P>;
+
+class PoolTest : public ::testing::Test {
+protected:
+    void make(u64 max_pages, u64 pages, PoolConfig config = {}) {
+        config.max_pages = max_pages;
+        if (!config.max_clients) config.max_clients = 300;
+        ASSERT_EQ(TestPool::check(config), Error::none);
+        pool = std::make_unique<TestPool>(config);
+        ASSERT_EQ(pool->init(), Error::none);
+        if (pages) grow(pages);
+    }
+    void make_fixed(u64 size, u64 count) {
+        PoolConfig config;
+        config.fixed = true;
+        config.object_size = size;
+        config.object_count = count;
+        make(4096, 0, config);
+        grow(pool->wanted_pages());
+        ASSERT_EQ(pool->populate(), Error::none);
+    }
+    void grow(u64 pages) {
+        const auto gap = pool->buddy().find_gap(pages);
+        ASSERT_TRUE(gap);
+        ASSERT_TRUE(pool->buddy().add_region(*gap, pages, Zone::normal, nullptr));
+    }
+    TestClient& join(u64 limit = 0) {
+        const auto made = pool->clients().add(pool.get(), ++last_id, limit);
+        EXPECT_TRUE(made);
+        return **made;
+    }
+    std::vector<Offset> alloc(TestClient& c, u64 size, u32 n = 1, u64 align = 8,
+                              bool can_grow = false) {
+        std::vector<Offset> out(n);
+        last = pool->alloc(c, size, align, n, out.data(), Context::may_sleep, can_grow);
+        out.resize(last.done);
+        return out;
+    }
+    Error free(TestClient& c, Offset offset) { return free_all(c, {offset}); }
+    Error free_all(TestClient& c, const std::vector<Offset>& offsets) {
+        last = pool->free(c, offsets.data(), static_cast<u32>(offsets.size()), refusal);
+        return last.why;
+    }
+    Error move(TestClient& a, TestClient& b, const std::vector<Offset>& offsets) {
+        last = pool->transfer(a, b, offsets.data(), static_cast<u32>(offsets.size()), refusal);
+        return last.why;
+    }
+    Reaper<P>::Taken reap(TestClient& c) {
+        const auto taken = Reaper<P>(*pool).reap(c);
+        pool->clients().remove(c);
+        return taken;
+    }
+    void verify() {
+        Audit audit;
+        PoolAudit<P>(*pool, audit).run(true);
+        ASSERT_TRUE(audit.clean()) << audit.result().first << " at " << audit.result().first_offset;
+        audited = audit.result();
+    }
+    // Everything is home, and as it was at first.
+    void expect_fresh(u64 pages) {
+        u64 slots, slabs;
+        pool->drain(slots, slabs);
+        verify();
+        EXPECT_EQ(audited.objects, 0u);
+        if (!pool->config().fixed) {
+            EXPECT_EQ(pool->buddy().free_pages(), pages);
+        }
+    }
+
+    std::unique_ptr<TestPool> pool;
+    TestPool::Granted last;
+    TestPool::Refusal refusal;
+    quarry_core_audit audited{};
+    u64 last_id = 100;
+};
+
+TEST_F(PoolTest, AnObjectIsGrantedOnceAndFreedOnce) {
+    make(64, 64);
+    TestClient& a = join();
+    const auto got = alloc(a, 100, 300);
+    ASSERT_EQ(got.size(), 300u);
+    EXPECT_EQ(std::set<Offset>(got.begin(), got.end()).size(), 300u);
+    for (Offset o : got) EXPECT_EQ(o % 8, 0u);
+    EXPECT_EQ(a.objects(), 300u);
+    EXPECT_EQ(a.bytes(), 300u * 104);
+    verify();
+    EXPECT_EQ(audited.objects, 300u);
+    EXPECT_EQ(free_all(a, got), Error::none);
+    EXPECT_EQ(a.objects(), 0u);
+    EXPECT_EQ(a.bytes(), 0u);
+    expect_fresh(64);
+}
+
+TEST_F(PoolTest, EveryWrongOffsetHasItsOwnError) {
+    make(64, 16);
+    TestClient& a = join();
+    TestClient& b = join();
+    const Offset small = alloc(a, 100)[0];
+    const Offset large = alloc(a, 3 * 4096)[0];
+    const u64 objects = a.objects();
+    EXPECT_EQ(free(a, small + 4), Error::misaligned);
+    EXPECT_EQ(free(a, 64 * 4096), Error::out_of_range);
+    EXPECT_EQ(free(a, ~u64{7}), Error::out_of_range);
+    EXPECT_EQ(free(a, 20 * 4096), Error::no_region);
+    EXPECT_EQ(free(a, small + 8), Error::not_object);
+    EXPECT_EQ(free(a, large + 8), Error::not_object);
+    EXPECT_EQ(free(a, large + 4096), Error::not_object);
+    EXPECT_EQ(free(a, large + 2 * 4096), Error::not_object);
+    EXPECT_EQ(free(b, small), Error::not_owner);
+    EXPECT_EQ(refusal.owner, a.id());
+    EXPECT_EQ(free(b, large), Error::not_owner);
+    EXPECT_EQ(refusal.owner, a.id());
+    EXPECT_EQ(free(a, small + 104), Error::already_free);  // never given out
+    EXPECT_EQ(a.objects(), objects);
+    verify();
+    EXPECT_EQ(free(a, small), Error::none);
+    EXPECT_EQ(free(a, small), Error::already_free);
+    EXPECT_EQ(free(a, large), Error::none);
+    EXPECT_EQ(free(a, large), Error::already_free);
+    EXPECT_EQ(free(a, large + 4096), Error::already_free);
+    u64 slots, slabs;
+    pool->drain(slots, slabs);
+    EXPECT_EQ(free(a, small), Error::already_free);  // its slab has become pages again
+    expect_fresh(16);
+}
+
+TEST_F(PoolTest, EveryWrongRequestHasItsOwnError) {
+    make(4096, 16);
+    TestClient& a = join();
+    EXPECT_EQ((alloc(a, 0), last.why), Error::invalid);
+    EXPECT_EQ((alloc(a, 8, 1, 24), last.why), Error::invalid);
+    EXPECT_EQ((alloc(a, 8, 1, 0), last.why), Error::invalid);
+    EXPECT_EQ((alloc(a, kMaxObject + 1), last.why), Error::too_large);
+    EXPECT_EQ((alloc(a, ~u64{0}), last.why), Error::too_large);
+    EXPECT_EQ((alloc(a, 8, 1, u64{1} << 40), last.why), Error::too_large);
+    EXPECT_EQ((alloc(a, 8, 0), last.why), Error::invalid);
+    EXPECT_EQ((alloc(a, 17 * 4096, 1, 8, true), last.why), Error::needs_pages);
+    EXPECT_EQ(last.pages, 17u);
+    EXPECT_EQ((alloc(a, 17 * 4096), last.why), Error::pool_full);
+    EXPECT_EQ(a.bytes(), 0u);
+    expect_fresh(16);
+}
+
+TEST_F(PoolTest, EverySizeAndAlignmentIsServedAlignedAndApart) {
+    make(512, 512);
+    TestClient& a = join();
+    for (u64 align = 8; align <= 64 * 1024; align *= 2) {
+        std::map<Offset, u64> live;
+        for (u64 size : {1, 7, 8, 9, 63, 64, 65, 100, 128, 129, 500, 1024, 2047, 2048, 2049, 4096,
+                         4097, 12288, 20000}) {
+            const auto got = alloc(a, size, 1, align);
+            ASSERT_EQ(got.size(), 1u) << size << " " << align;
+            ASSERT_EQ(got[0] % align, 0u);
+            const auto after = live.lower_bound(got[0]);
+            if (after != live.end()) {
+                ASSERT_LE(got[0] + size, after->first);
+            }
+            if (after != live.begin()) {
+                const auto before = std::prev(after);
+                ASSERT_LE(before->first + before->second, got[0]);
+            }
+            live[got[0]] = size;
+        }
+        verify();
+        for (const auto& [offset, size] : live) ASSERT_EQ(free(a, offset), Error::none);
+    }
+    expect_fresh(512);
+}
+
+TEST_F(PoolTest, AFreeStopsAtTheFirstRefusalAndSaysWhere) {
+    make(64, 64);
+    TestClient& a = join();
+    auto got = alloc(a, 64, 10);
+    got[6] = got[2];
+    EXPECT_EQ(free_all(a, got), Error::already_free);
+    EXPECT_EQ(last.done, 6u);
+    EXPECT_EQ(refusal.offset, got[2]);
+    EXPECT_EQ(a.objects(), 4u);
+    verify();
+    reap(a);
+    expect_fresh(64);
+}
+
+TEST_F(PoolTest, AReapTakesBackWhatItsClientOwnsAndNothingElse) {
+    make(256, 256);
+    TestClient& a = join();
+    TestClient& b = join();
+    std::vector<Offset> kept;
+    u64 objects = 0, bytes = 0;
+    for (u64 size : {8, 24, 64, 100, 1000, 2048, 5000, 30000}) {
+        for (int i = 0; i < 5; ++i) {
+            objects += alloc(a, size, 7).size();
+            const auto mine = alloc(b, size, 3);
+            kept.insert(kept.end(), mine.begin(), mine.end());
+        }
+        bytes = a.bytes();
+    }
+    verify();
+    EXPECT_EQ(a.objects(), objects);
+    const auto taken = reap(a);
+    EXPECT_EQ(taken.objects, objects);
+    EXPECT_EQ(taken.bytes, bytes);
+    verify();
+    EXPECT_EQ(audited.objects, kept.size());
+    EXPECT_EQ(free_all(b, kept), Error::none);
+    reap(b);
+    expect_fresh(256);
+}
+
+TEST_F(PoolTest, AMovedObjectIsTheReceiversOnly) {
+    make(64, 64);
+    TestClient& a = join();
+    TestClient& b = join();
+    for (u64 size : {16, 64, 2000, 5000}) {
+        const auto got = alloc(a, size, 4);
+        EXPECT_EQ(move(a, b, got), Error::none);
+        EXPECT_EQ(a.objects(), 0u);
+        EXPECT_EQ(b.objects(), 4u);
+        EXPECT_EQ(free(a, got[0]), Error::not_owner);
+        EXPECT_EQ(refusal.owner, b.id());
+        EXPECT_EQ(move(a, b, got), Error::not_owner);
+        verify();
+        EXPECT_EQ(free_all(b, got), Error::none);
+        EXPECT_EQ(move(b, a, got), Error::already_free);
+    }
+    expect_fresh(64);
+}
+
+TEST_F(PoolTest, ATransferCountsAgainstTheReceiversLimit) {
+    make(64, 64);
+    TestClient& a = join();
+    TestClient& b = join(3 * 64);
+    const auto got = alloc(a, 64, 4);
+    EXPECT_EQ(move(a, b, got), Error::quota);
+    EXPECT_EQ(last.done, 3u);
+    EXPECT_EQ(a.objects(), 1u);
+    EXPECT_EQ((alloc(b, 8), last.why), Error::quota);
+    const auto page = alloc(a, 4096, 1);
+    EXPECT_EQ(move(a, b, page), Error::quota);
+    verify();
+    reap(a);
+    reap(b);
+    expect_fresh(64);
+}
+
+TEST_F(PoolTest, ALimitIsNeverPassedAndPartialResultsSayQuota) {
+    make(64, 64);
+    TestClient& a = join(1000);
+    const auto got = alloc(a, 96, 20);
+    EXPECT_EQ(got.size(), 10u);
+    EXPECT_EQ(last.why, Error::quota);
+    EXPECT_EQ(a.bytes(), 960u);
+    EXPECT_EQ(free_all(a, got), Error::none);
+    EXPECT_EQ(alloc(a, 96, 10).size(), 10u);
+    reap(a);
+    expect_fresh(64);
+}
+
+// 40 clients hold one object each in the same slab: the dictionary has 15 entries.
+TEST_F(PoolTest, ASixteenthOwnerOfASlabGoesToTheOverflowTable) {
+    make(16, 8);  // one slab of the class, and no room for a second
+    TestClient& a = join();
+    const auto got = alloc(a, 64, 40);
+    ASSERT_EQ(got.size(), 40u);
+    std::vector<TestClient*> others;
+    for (Offset o : got) {
+        others.push_back(&join());
+        ASSERT_EQ(move(a, *others.back(), {o}), Error::none);
+    }
+    verify();
+    EXPECT_GT(pool->overflow().used(), 20u);
+    for (u32 i = 0; i < 40; ++i) {
+        EXPECT_EQ(free(a, got[i]), Error::not_owner);
+        EXPECT_EQ(refusal.owner, others[i]->id());
+        EXPECT_EQ(free(*others[(i + 1) % 40], got[i]), Error::not_owner);
+    }
+    // Moves between dictionary and overflow, both ways.
+    ASSERT_EQ(move(*others[39], *others[0], {got[39]}), Error::none);
+    ASSERT_EQ(move(*others[0], *others[38], {got[0]}), Error::none);
+    verify();
+    EXPECT_EQ(free(*others[0], got[39]), Error::none);
+    EXPECT_EQ(free(*others[38], got[0]), Error::none);
+    EXPECT_EQ(free(*others[1], got[1]), Error::none);
+    EXPECT_EQ(free(*others[37], got[37]), Error::none);
+    EXPECT_EQ(free(*others[37], got[37]), Error::already_free);
+    verify();
+    u64 objects = 0;
+    for (TestClient* c : others) objects += reap(*c).objects;
+    EXPECT_EQ(objects, 36u);
+    EXPECT_EQ(pool->overflow().used(), 0u);
+    expect_fresh(8);
+}
+
+// Law 7: what is free in a slab that 15 others share still serves a sixteenth before
+// the pool says that it is full.
+TEST_F(PoolTest, ACrowdedSlabServesTheLastResort) {
+    make(16, 8);
+    std::vector<TestClient*> others;
+    for (int i = 0; i < 15; ++i) {
+        others.push_back(&join());
+        ASSERT_EQ(alloc(*others.back(), 64, 1).size(), 1u);
+    }
+    TestClient& late = join();
+    EXPECT_EQ(alloc(late, 64, 1, 8, true).size(), 0u);  // the pool could grow instead
+    EXPECT_EQ(last.why, Error::needs_pages);
+    const auto got = alloc(late, 64, 5);
+    ASSERT_EQ(got.size(), 5u);
+    verify();
+    EXPECT_EQ(free_all(late, got), Error::none);
+    for (TestClient* c : others) reap(*c);
+    reap(late);
+    expect_fresh(8);
+}
+
+TEST_F(PoolTest, WhatIsFreeInOneClassServesEveryOther) {
+    make(64, 64);
+    TestClient& a = join();
+    for (u64 size : {8, 64, 72, 500, 2048, 4096, 64 * 4096}) {
+        std::vector<Offset> all;
+        for (;;) {
+            const auto got = alloc(a, size, 64);
+            all.insert(all.end(), got.begin(), got.end());
+            if (last.why == Error::pool_full) break;
+            ASSERT_EQ(last.why, Error::none);
+        }
+        ASSERT_GE(all.size() * size, 56u * 4096 * 24 / 25);
+        ASSERT_EQ(free_all(a, all), Error::none);
+    }
+    reap(a);
+    expect_fresh(64);
+}
+
+TEST_F(PoolTest, ABatchOfOneSlabInALoopDoesNotRebuildItEachRound) {
+    make(64, 64);
+    TestClient& a = join();
+    const u32 slots = kSizeClasses[class_of(64)].slots;
+    auto got = alloc(a, 64, slots);
+    free_all(a, got);
+    const u64 made = P::slabs_created();
+    for (int round = 0; round < 100; ++round) {
+        got = alloc(a, 64, slots);
+        ASSERT_EQ(got.size(), slots);
+        ASSERT_EQ(free_all(a, got), Error::none);
+    }
+    EXPECT_LE(P::slabs_created() - made, 2u);
+    reap(a);
+    expect_fresh(64);
+}
+
+TEST_F(PoolTest, AFixedPoolHasExactlyItsCountFromTheStart) {
+    for (const auto& [size, count] : std::vector<std::pair<u64, u64>>{
+             {8, 1000}, {24, 77}, {64, 4096}, {2048, 9}, {3000, 50}, {4096, 20}, {70000, 5}, {kMaxObject, 2}}) {
+        make_fixed(size, count);
+        TestClient& a = join();
+        const auto got = alloc(a, size, static_cast<u32>(count));
+        ASSERT_EQ(got.size(), count) << size;
+        verify();
+        EXPECT_EQ((alloc(a, size + 8), last.why), Error::wrong_size);
+        EXPECT_EQ((alloc(a, size - 1), last.why), Error::wrong_size);
+        EXPECT_EQ(free_all(a, got), Error::none);
+        EXPECT_EQ(alloc(a, size, static_cast<u32>(count)).size(), count);
+        EXPECT_EQ(reap(a).objects, count);
+        expect_fresh(0);
+        pool.reset();
+    }
+}
+
+TEST_F(PoolTest, ZeroingIsForAnotherOwnersSlotOnly) {
+    PoolConfig config;
+    config.zero_on_regrant = true;
+    make(64, 64, config);
+    TestClient& a = join();
+    TestClient& b = join();
+    P::reset_zeroed();
+    auto got = alloc(a, 64, 4);
+    EXPECT_EQ(P::zeroed_bytes(), 8u * 4096);  // a new slab, whole
+    free_all(a, got);
+    got = alloc(a, 64, 4);
+    EXPECT_EQ(P::zeroed_bytes(), 8u * 4096);  // its own again
+    free_all(a, got);
+    got = alloc(b, 64, 4);
+    EXPECT_EQ(P::zeroed_bytes(), 8u * 4096 + 4 * 64);
+    // A moved object was another's for a while.
+    move(b, a, got);
+    free_all(a, got);
+    got = alloc(b, 64, 1);
+    EXPECT_EQ(P::zeroed_bytes(), 8u * 4096 + 5 * 64);
+    reap(a);
+    reap(b);
+}
+
+TEST_F(PoolTest, ClientsAreReusedOnlyAfterTheirReapAndTooManyIsAnError) {
+    PoolConfig config;
+    config.max_clients = 5;
+    make(64, 16, config);
+    std::vector<TestClient*> all;
+    for (int i = 0; i < 5; ++i) all.push_back(&join());
+    EXPECT_EQ(pool->clients().add(pool.get(), 999, 0).error(), Error::too_many);
+    const ClientIndex gone = all[2]->index();
+    reap(*all[2]);
+    EXPECT_EQ(join().index(), gone);
+}
+
+TEST_F(PoolTest, EveryRefusedMetadataAllocationIsAnErrorAndNothingIsLost) {
+    for (u64 nth = 1; nth < 40; ++nth) {
+        P::refuse_allocation(nth);
+        PoolConfig config;
+        config.max_pages = 64;
+        config.max_clients = 100;
+        {
+            TestPool p(config);
+            bool refused = false;
+            if (p.init() == Error::none) {
+                const auto client = p.clients().add(&p, 1, 0);
+                if (client) {
+                    if (p.buddy().add_region(PageNumber{0}, 64, Zone::normal, nullptr)) {
+                        Offset out[40];
+                        for (u64 size : {8, 100, 600, 2048, 9000}) {
+                            const auto g = p.alloc(**client, size, 8, 40, out, Context::may_sleep, false);
+                            if (g.done < 40) {
+                                EXPECT_TRUE(g.why == Error::no_memory || g.why == Error::pool_full);
+                                refused = true;
+                            }
+                        }
+                        Audit audit;
+                        PoolAudit<P>(p, audit).run(true);
+                        EXPECT_TRUE(audit.clean()) << audit.result().first;
+                    } else {
+                        refused = true;
+                    }
+                    Reaper<P>(p).reap(**client);
+                    p.clients().remove(**client);
+                } else {
+                    EXPECT_EQ(client.error(), Error::no_memory);
+                    refused = true;
+                }
+            } else {
+                refused = true;
+            }
+            (void)refused;
+        }
+        P::refuse_allocation(0);
+        P::settle();
+        EXPECT_EQ(P::meta_bytes(), 0u) << "refusal " << nth;
+    }
+}
+
+// The naive model: who owns what.
+class PoolModel : public PoolTest {
+protected:
+    struct Object {
+        u32 owner;
+        u64 unit;
+    };
+    std::map<Offset, Object> live;
+    std::vector<TestClient*> members;
+
+    void run(u64 steps, u64 pages, u64 seed, u32 verify_every) {
+        make(2 * pages, pages);
+        std::mt19937_64 random(seed);
+        auto pick = [&](u64 n) { return random() % n; };
+        for (int i = 0; i < 20; ++i) members.push_back(&join(i % 5 == 0 ? 20000 : 0));
+        u64 refusals = 0, grants = 0, reaps = 0;
+        for (u64 step = 0; step < steps; ++step) {
+            const u32 who = static_cast<u32>(pick(members.size()));
+            TestClient& me = *members[who];
+            switch (pick(12)) {
+            case 0: case 1: case 2: case 3: {
+                const u64 size = u64{1} << pick(pick(4) ? 11 : 15);
+                const u64 bytes = size + pick(size);
+                const u64 align = u64{8} << pick(pick(8) ? 2 : 10);
+                const u32 n = 1 + static_cast<u32>(pick(bytes > 512 ? 4 : 40));
+                const u64 unit = pool->route(bytes, align) ? pool->route(bytes, align)->unit : 0;
+                const u64 before = me.bytes();
+                for (Offset o : alloc(me, bytes, n, align)) {
+                    ASSERT_EQ(o % align, 0u);
+                    const auto next = live.lower_bound(o);
+                    ASSERT_TRUE(next == live.end() || o + unit <= next->first);
+                    ASSERT_TRUE(next == live.begin() ||
+                                std::prev(next)->first + std::prev(next)->second.unit <= o);
+                    live[o] = {who, unit};
+                    ++grants;
+                }
+                ASSERT_EQ(me.bytes(), before + last.done * unit);
+                break;
+            }
+            case 4: case 5: case 6: case 7: case 8: {
+                std::vector<Offset> mine;
+                auto at = live.lower_bound(pick(2 * pages * 4096));
+                for (u64 k = pick(50); k && at != live.end(); --k, ++at)
+                    if (at->second.owner == who || !pick(30)) mine.push_back(at->first);
+                if (mine.empty()) break;
+                u32 good = 0;
+                while (good < mine.size() && live[mine[good]].owner == who) ++good;
+                const Error e = free_all(me, mine);
+                ASSERT_EQ(last.done, good);
+                ASSERT_EQ(e, good == mine.size() ? Error::none : Error::not_owner);
+                if (good < mine.size()) {
+                    ASSERT_EQ(refusal.owner, members[live[mine[good]].owner]->id());
+                    ++refusals;
+                }
+                for (u32 i = 0; i < good; ++i) live.erase(mine[i]);
+                if (good) {
+                    ASSERT_EQ(free(me, mine[0]), Error::already_free);
+                }
+                break;
+            }
+            case 9: {
+                const u32 to = static_cast<u32>(pick(members.size()));
+                const auto at = live.lower_bound(pick(2 * pages * 4096));
+                if (at == live.end() || to == who) break;
+                const Error e = move(me, *members[to], {at->first});
+                if (at->second.owner != who) {
+                    ASSERT_EQ(e, Error::not_owner);
+                } else if (e == Error::none) {
+                    at->second.owner = to;
+                } else {
+                    ASSERT_TRUE(e == Error::quota || e == Error::owners_full);
+                }
+                break;
+            }
+            case 10: {
+                if (pick(20)) {  // a wild offset
+                    const Offset wild = pick(3 * pages * 4096);
+                    const auto at = live.find(wild);
+                    const Error e = free(me, wild);
+                    ASSERT_EQ(e == Error::none, at != live.end() && at->second.owner == who) << wild;
+                    if (e == Error::none) live.erase(at);
+                    break;
+                }
+                u64 owned = 0;
+                for (auto at = live.begin(); at != live.end();) {
+                    if (at->second.owner == who) {
+                        ++owned;
+                        at = live.erase(at);
+                    } else {
+                        ++at;
+                    }
+                }
+                ASSERT_EQ(reap(me).objects, owned);
+                members[who] = &join(who % 5 == 0 ? 20000 : 0);
+                ++reaps;
+                break;
+            }
+            case 11: {
+                u64 slots, slabs;
+                if (!pick(10)) pool->drain(slots, slabs);
+                break;
+            }
+            }
+            if (step % verify_every == 0) {
+                verify();
+                if (HasFatalFailure()) FAIL() << "step " << step;
+                ASSERT_EQ(audited.objects, live.size());
+            }
+        }
+        EXPECT_GT(grants, steps / 4);
+        EXPECT_GT(refusals, steps / 500);
+        EXPECT_GT(reaps, steps / 1000);
+        for (TestClient* c : members) reap(*c);
+        expect_fresh(pages);
+    }
+};
+
+TEST_F(PoolModel, AMillionRandomStepsAgreeWithTheModelAndVerifyAfterEach) { run(1000000, 20, 1, 1); }
+TEST_F(PoolModel, RandomStepsInALargerPool) { run(100000, 300, 2, 50); }
+
+// Threads of several clients, frees of each other's objects, transfers, and a reaper.
+TEST_F(PoolTest, ThreadsAllocateTransferAndDieTogether) {
+    make(2048, 1024);
+    constexpr int kThreads = 4;
+    std::atomic<TestClient*> members[kThreads];
+    for (auto& m : members) m = &join();
+    std::vector<std::thread> threads;
+    std::atomic<u64> granted{0}, freed{0};
+    for (int t = 0; t < kThreads; ++t) {
+        threads.emplace_back([&, t] {
+            P::Thread scope;
+            std::mt19937_64 random(t);
+            TestClient& me = *members[t].load();
+            std::vector<Offset> mine;
+            for (int i = 0; i < 4000; ++i) {
+                const u64 size = u64{8} << random() % 9;
+                Offset out[33];
+                const auto g = pool->alloc(me, size, 8, 1 + random() % 33, out, Context::may_sleep, false);
+                granted += g.done;
+                mine.insert(mine.end(), out, out + g.done);
+                TestPool::Refusal refusal;
+                const Offset wild = random() % (1024 * 4096) & ~u64{7};
+                const bool own = std::find(mine.begin(), mine.end(), wild) != mine.end();
+                if (!own) {
+                    const auto r = pool->free(me, &wild, 1, refusal);
+                    EXPECT_NE(r.why, Error::none);
+                }
+                while (mine.size() > 200) {
+                    const u32 n = 1 + random() % 40;
+                    const auto r = pool->free(me, mine.data() + mine.size() - n, n, refusal);
+                    EXPECT_EQ(r.done, n);
+                    freed += n;
+                    mine.resize(mine.size() - n);
+                }
+            }
+        });
+    }
+    for (auto& t : threads) t.join();
+    verify();
+    EXPECT_EQ(audited.objects, granted - freed);
+    for (auto& m : members) reap(*m.load());
+    expect_fresh(1024);
+}
+
+// One object, two clients that both free it and hand it over at the same time: exactly
+// one of all these calls wins, each round.
+TEST_F(PoolTest, RacingFreesAndTransfersOfOneObjectHaveOneWinner) {
+    make(64, 64);
+    TestClient& a = join();
+    TestClient& b = join();
+    for (int round = 0; round < 3000; ++round) {
+        const Offset o = alloc(a, round % 2 ? 64 : 4096)[0];
+        Error first = Error::none, second = Error::none;
+        std::thread other([&] {
+            P::Thread scope;
+            TestPool::Refusal refusal;
+            second = pool->transfer(a, b, &o, 1, refusal).why;
+        });
+        TestPool::Refusal refusal;
+        first = pool->free(a, &o, 1, refusal).why;
+        other.join();
+        ASSERT_NE(ok(first), ok(second)) << round;
+        if (ok(second)) {
+            ASSERT_EQ(free(b, o), Error::none);
+        }
+    }
+    reap(a);
+    reap(b);
+    expect_fresh(64);
+}
+
+}  // namespace
+}  // namespace quarry
