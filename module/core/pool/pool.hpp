@@ -52,7 +52,7 @@ public:
           clients_(config.max_clients),
           owners_(buddy_, clients_, overflow_),
           slabs_(buddy_, owners_, config.fixed ? &fixed_class_ : kSizeClasses.data(),
-                 config.fixed ? 1 : kClasses, config.os) {}
+                 config.fixed ? 1 : kClasses, config.os, config.fixed ? ~u32{0} : Slabs::kKeepIdle) {}
 
     // After the constructor. Errors: no_memory.
     Error init() {

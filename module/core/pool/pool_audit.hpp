@@ -140,7 +140,7 @@ private:
         audit_.expect(unowned_ == overflowed_, "a slot is out and nobody's", unowned_);
         for (u32 c = 0; c < pool_.slabs().classes(); ++c) {
             ReadGuard<P> reader;
-            audit_.expect(pool_.slabs().count(c).slabs == seen[c], "a class's slabs are miscounted",
+            audit_.expect(pool_.slabs().slab_count(c) == seen[c], "a class's slabs are miscounted",
                           c);
         }
     }

@@ -34,9 +34,16 @@ public:
     // was another one.
     static constexpr Offset kForeign = 1;
 
-    // `classes` outlives this. `os` goes to the hooks.
-    SlabAllocator(Buddy<P>& buddy, Policy& policy, const SizeClass* classes, u32 count, void* os)
-        : buddy_(buddy), policy_(policy), classes_(classes), count_(count), os_(os) {}
+    // `classes` outlives this. `os` goes to the hooks. `keep_idle`: idle slabs that a
+    // class keeps by itself; fixed pools keep all.
+    SlabAllocator(Buddy<P>& buddy, Policy& policy, const SizeClass* classes, u32 count, void* os,
+                  u32 keep_idle = kKeepIdle)
+        : buddy_(buddy),
+          policy_(policy),
+          classes_(classes),
+          count_(count),
+          keep_idle_(keep_idle),
+          os_(os) {}
 
     // Quiescent: nobody else uses this any more. Gives all slabs back.
     ~SlabAllocator() {
@@ -231,6 +238,11 @@ public:
         Guard guard(bin.lock);
         return {bin.slabs, u64{bin.slabs} * classes_[c].slots - bin.free, bin.free};
     }
+    // Without collecting first.
+    u32 slab_count(u32 c) {
+        Guard guard(bins_[c].lock);
+        return bins_[c].slabs;
+    }
     u64 meta_bytes() const {
         return meta_bytes_.load(std::memory_order_relaxed) + sizeof(Bin) * count_;
     }
@@ -281,7 +293,7 @@ private:
                               : slab.free() == 0          ? SlabState::full
                                                           : SlabState::partial;
         if (now != slab.state()) move(bin, slab, now);
-        return now == SlabState::idle && bin.idle_count > kKeepIdle && kill(bin, slab, guard);
+        return now == SlabState::idle && bin.idle_count > keep_idle_ && kill(bin, slab, guard);
     }
 
     // An idle slab goes back to the buddy. False: it may not die now.
@@ -390,6 +402,7 @@ private:
     Policy& policy_;
     const SizeClass* classes_;
     u32 count_;
+    u32 keep_idle_;
     void* os_;
     Bin* bins_ = nullptr;
     std::atomic<u64> meta_bytes_{0};
