@@ -26,12 +26,11 @@
 #pragma once
 
 #include "../base/audit.hpp"
-#include "blocks.hpp"
-#include "free_lists.hpp"
-#include "region.hpp"
+#include "page_runs.hpp"
 
 namespace quarry {
 
+struct BuddyCensus;
 template <Platform P, unsigned PageShift>
 class BuddyAudit;
 
@@ -39,11 +38,9 @@ template <Platform P, unsigned PageShift = 12>
 class Buddy {
 public:
     static constexpr u64 kPageSize = u64{1} << PageShift;
-    // Free blocks of each order that are looked at for an unusual fit (alloc_exact).
-    static constexpr unsigned kProbes = 8;
 
     // `max_pages`: the offset space, 0..2^52. Page numbers are below it.
-    explicit Buddy(u64 max_pages) : max_pages_(max_pages), lists_(regions_) {}
+    explicit Buddy(u64 max_pages) : max_pages_(max_pages), runs_(regions_) {}
     // Quiescent. All metadata is freed, whatever is still allocated.
     ~Buddy() = default;
     Buddy(const Buddy&) = delete;
@@ -174,34 +171,44 @@ public:
         if (wanted > value(kMaxOrder)) return Error::too_large;
         if (value(zone) >= kZones) return Error::invalid;
         Guard guard(lock_);
-        u32 fitting = lists_.orders(zone) >> wanted;
+        u32 fitting = runs_.lists.orders(zone) >> wanted;
         if (!fitting && zone == Zone::normal) {
             zone = Zone::lowmem;
-            fitting = lists_.orders(zone) >> wanted;
+            fitting = runs_.lists.orders(zone) >> wanted;
         }
         if (!fitting) return why_empty();
-        const unsigned order_found = wanted + lowest_bit(fitting);
-        PageDesc& desc = *lists_.head(zone, order_found);
-        Region& region = regions_.by_id(PageDesc::region(desc.word()));
-        lists_.remove(region, desc, order_found);
-        for (unsigned o = order_found; o-- > wanted;)
-            lists_.push(region, (&desc)[u64{1} << o], o);
-        desc.begin_run(PageDesc::make(PageState::run, order, region.id, u64{1} << wanted));
         note_slots(1);
-        return PageNumber{region.number(desc)};
+        return runs_.take(order, zone, wanted + lowest_bit(fitting));
+    }
+
+    // Up to n single pages of this zone alone, at most 32 under one hold. Answers how many.
+    u32 alloc_pages(u32 n, Zone zone, PageNumber* out) {
+        u32 got = 0;
+        while (got < n) {
+            const u32 stop = n - got < kStep ? n : got + kStep;
+            Guard guard(lock_);
+            for (; got < stop; ++got) {
+                const u32 fitting = runs_.lists.orders(zone);
+                if (!fitting) return got;
+                out[got] = runs_.take(Order{0}, zone, lowest_bit(fitting));
+                note_slots(1);
+            }
+        }
+        return got;
     }
 
     // Exactly `pages` contiguous pages, the first at a multiple of 2^align. Taken from a
     // block that is large enough, whose tail is given back, or else from a free block and
-    // those that follow it, of the kProbes newest of each order in question. O(orders).
+    // those that follow it, of the newest eight of each order in question. O(orders).
     // Errors: invalid (no page), too_large, uninitialised, pool_full.
     Result<PageNumber> alloc_exact(u64 pages, Zone zone = Zone::normal, Order align = Order{0}) {
         if (pages == 0 || value(zone) >= kZones) return Error::invalid;
         if (pages > pages_of(kMaxOrder) || value(align) > value(kMaxOrder))
             return Error::too_large;
         Guard guard(lock_);
-        Fit fit = find_fit(pages, value(align), zone);
-        if (!fit.desc && zone == Zone::normal) fit = find_fit(pages, value(align), Zone::lowmem);
+        auto fit = runs_.find_fit(pages, value(align), zone);
+        if (!fit.desc && zone == Zone::normal)
+            fit = runs_.find_fit(pages, value(align), Zone::lowmem);
         if (!fit.desc) return why_empty();
         Region& region = *fit.region;
         const u64 first = region.number(*fit.desc);
@@ -209,12 +216,12 @@ public:
         while (end < first + pages) {
             PageDesc& block = region.desc(end);
             const unsigned order = value(PageDesc::order(block.word()));
-            lists_.remove(region, block, order);
+            runs_.lists.remove(region, block, order);
             end += u64{1} << order;
         }
-        write_run(region, first, pages, true);
+        runs_.write_run(region, first, pages, true);
         for_each_block(first + pages, end, [&](u64 page, unsigned order) {
-            lists_.push(region, region.desc(page), order);
+            runs_.lists.push(region, region.desc(page), order);
         });
         note_slots(1);
         return PageNumber{first};
@@ -238,14 +245,15 @@ public:
     // (a slab's or cache's page), wrong_size (it ends behind the run).
     Error free(PageNumber first, u64 pages) {
         if (pages == 0) return Error::invalid;
+        ReadGuard<P> reader;
         Guard guard(lock_);
         Region* region = regions_.find(value(first));
         if (!region) return missing(first);
         const u64 at = value(first);
-        const u64 head = head_of(*region, at);
+        const u64 head = runs_.head_of(*region, at);
         u64 word = region->desc(head).word();
         if (PageDesc::state(word) != PageState::run && PageDesc::state(word) != PageState::run_part)
-            return why_not_run(*region, at);
+            return runs_.why_not_run(*region, at);
         u64 start = head;
         if (PageDesc::state(word) == PageState::run_part) {
             start = region->first + region->desc(head).run_start();
@@ -253,12 +261,26 @@ public:
         }
         const u64 end = start + PageDesc::pages(word);
         if (pages > end - at) return Error::wrong_size;
-        if (end - start == 1 && !claim(region->desc(start), word)) return Error::already_free;
-        if (start < at) write_run(*region, start, at - start, false);
-        if (at + pages < end) write_run(*region, at + pages, end - at - pages, true);
-        release(*region, at, at + pages);
+        if (end - start == 1 && !runs_.claim(region->desc(start), word)) return Error::already_free;
+        if (start < at) runs_.write_run(*region, start, at - start, false);
+        if (at + pages < end) runs_.write_run(*region, at + pages, end - at - pages, true);
+        runs_.release(*region, at, at + pages);
         note_slots(1);
         return Error::none;
+    }
+
+    // Frees n single pages that the caller holds, at most 32 under one hold.
+    void free_pages(const PageNumber* pages, u32 n) {
+        for (u32 i = 0; i < n;) {
+            const u32 stop = n - i < kStep ? n : i + kStep;
+            ReadGuard<P> reader;
+            Guard guard(lock_);
+            for (; i < stop; ++i) {
+                if (Region* region = regions_.find(value(pages[i])))
+                    runs_.release_block(*region, value(pages[i]), 0);
+                note_slots(1);
+            }
+        }
     }
 
     // (reader) Length of the run that starts here. Errors: as free_run. Lock-free for a run.
@@ -267,7 +289,7 @@ public:
         if (!region) return missing(first);
         const u64 word = region->desc(value(first)).word();
         if (PageDesc::state(word) == PageState::run) return u64{PageDesc::pages(word)};
-        return why_not_run(*region, value(first));
+        return runs_.why_not_run(*region, value(first));
     }
 
     // ---- pages of slabs: by the owner of a block that alloc(order) gave ----
@@ -302,26 +324,29 @@ public:
 
     // True when a block of this order is free, in this zone or where it falls back to.
     bool can_alloc(Order order, Zone zone = Zone::normal) const {
-        u32 orders = lists_.orders(zone);
-        if (zone == Zone::normal) orders |= lists_.orders(Zone::lowmem);
+        u32 orders = runs_.lists.orders(zone);
+        if (zone == Zone::normal) orders |= runs_.lists.orders(Zone::lowmem);
         return value(order) <= value(kMaxOrder) && orders >> value(order) != 0;
     }
     // The largest order of which a block is free. Errors: pool_full (none).
     Result<Order> largest_free() const {
-        const u32 orders = lists_.orders(Zone::normal) | lists_.orders(Zone::lowmem);
+        const u32 orders = runs_.lists.orders(Zone::normal) | runs_.lists.orders(Zone::lowmem);
         if (!orders) return Error::pool_full;
         return Order{static_cast<u8>(highest_bit(orders))};
     }
     u64 max_pages() const { return max_pages_; }
     // Pages of all regions that are not isolated.
     u64 total_pages() const { return total_.load(std::memory_order_relaxed); }
-    u64 free_pages() const { return lists_.pages(); }
+    u64 free_pages() const { return runs_.lists.pages(); }
     u64 managed_bytes() const { return total_pages() << PageShift; }
     u64 allocated_bytes() const { return (total_pages() - free_pages()) << PageShift; }
     u64 meta_bytes() const { return regions_.meta_bytes(); }
     u64 free_blocks(Order order, Zone zone) const {
-        return value(order) <= value(kMaxOrder) ? lists_.blocks(zone, value(order)) : 0;
+        return value(order) <= value(kMaxOrder) ? runs_.lists.blocks(zone, value(order)) : 0;
     }
+
+    // Full audit, in steps (buddy_audit.hpp). Context: task.
+    BuddyCensus verify(Audit& audit);
 
 private:
     friend class BuddyAudit<P, PageShift>;
@@ -352,7 +377,7 @@ private:
     void add_total(u64 pages) {
         Guard guard(lock_);
         total_.store(total_pages() + pages, std::memory_order_relaxed);
-        lists_.note_change();
+        runs_.lists.note_change();
     }
     Error missing(PageNumber page) const {
         return value(page) < max_pages_ ? Error::no_region : Error::out_of_range;
@@ -377,140 +402,21 @@ private:
         return true;
     }
 
-    // The start of the block that covers `page`; `page` itself when none does (a torn
-    // structure, or a region on its way in). O(orders).
-    u64 head_of(const Region& region, u64 page) const {
-        for (unsigned o = 0; o <= value(kMaxOrder); ++o) {
-            const u64 head = block_at(page, o);
-            if (head < region.first) break;
-            const PageDesc& desc = region.descs()[head - region.first];
-            const u64 word = desc.word();
-            const PageState state = PageDesc::state(word);
-            if (state == PageState::body) continue;
-            if (state == PageState::slab) return block_at(page, value(desc.slab_order()));
-            return value(PageDesc::order(word)) >= o ? head : page;
-        }
-        return page;
-    }
-
-    // Why no run starts at `page`. O(orders).
-    Error why_not_run(const Region& region, u64 page) const {
-        const PageDesc& head = region.descs()[head_of(region, page) - region.first];
-        switch (head.state()) {
-        case PageState::free:
-        case PageState::isolated:
-        case PageState::cached: return Error::already_free;
-        default: return Error::not_object;
-        }
-    }
-
-    // A run of one page may be claimed by a page cache at this moment: one of us wins.
-    static bool claim(PageDesc& desc, u64 word) {
-        const u64 body = PageDesc::make(PageState::body, Order{0}, PageDesc::region(word));
-        return desc.change(word, body);
-    }
-
     // Frees the run that starts at `first`; `pages` is its length, or 0 for any.
     Result<u64> free_start(PageNumber first, u64 pages) {
+        ReadGuard<P> reader;
         Guard guard(lock_);
         Region* region = regions_.find(value(first));
         if (!region) return missing(first);
         PageDesc& desc = region->desc(value(first));
         const u64 word = desc.word();
-        if (PageDesc::state(word) != PageState::run) return why_not_run(*region, value(first));
+        if (PageDesc::state(word) != PageState::run) return runs_.why_not_run(*region, value(first));
         const u64 length = PageDesc::pages(word);
         if (pages && pages != length) return Error::wrong_size;
-        if (length == 1 && !claim(desc, word)) return Error::already_free;
-        release(*region, value(first), value(first) + length);
+        if (length == 1 && !runs_.claim(desc, word)) return Error::already_free;
+        runs_.release(*region, value(first), value(first) + length);
         note_slots(1);
         return length;
-    }
-
-    // [first, end) becomes free; it was no part of a free block.
-    void release(Region& region, u64 first, u64 end) {
-        for_each_block(first, end,
-                       [&](u64 page, unsigned order) { release_block(region, page, order); });
-    }
-
-    // The block becomes free and merges with its buddies. O(orders); of a run's blocks
-    // together too, since each merge takes one block away.
-    void release_block(Region& region, u64 page, unsigned order) {
-        PageDesc* desc = &region.desc(page);
-        for (; order < value(kMaxOrder); ++order) {
-            const u64 buddy = page ^ (u64{1} << order);
-            if (!region.holds(buddy, u64{1} << order)) break;
-            PageDesc& other = region.desc(buddy);
-            const Order o{static_cast<u8>(order)};
-            if (other.word() != PageDesc::make(PageState::free, o, region.id)) break;
-            lists_.remove(region, other, order);
-            PageDesc& upper = buddy < page ? *desc : other;
-            upper.set(PageState::body, Order{0}, region.id);
-            if (buddy < page) {
-                desc = &other;
-                page = buddy;
-            }
-        }
-        lists_.push(region, *desc, order);
-    }
-
-    // [first, first + pages) becomes one run. Its first page comes last: who sees the run
-    // sees all of it. `fresh`: the owner words begin at 0.
-    void write_run(Region& region, u64 first, u64 pages, bool fresh) {
-        const u64 end = first + pages;
-        const unsigned head_order = block_order(first, end);
-        for_each_block(first + (u64{1} << head_order), end, [&](u64 page, unsigned order) {
-            PageDesc& desc = region.desc(page);
-            desc.set_run_start(static_cast<u32>(first - region.first));
-            desc.set(PageState::run_part, Order{static_cast<u8>(order)}, region.id);
-        });
-        const u64 word = PageDesc::make(PageState::run, Order{static_cast<u8>(head_order)},
-                                        region.id, pages);
-        PageDesc& desc = region.desc(first);
-        if (fresh)
-            desc.begin_run(word);
-        else
-            desc.set(word);
-        lists_.note_change();
-    }
-
-    struct Fit {
-        Region* region = nullptr;
-        PageDesc* desc = nullptr;
-    };
-
-    // Where `pages` free pages begin at a multiple of 2^align, in this zone.
-    Fit find_fit(u64 pages, unsigned align, Zone zone) {
-        const unsigned needed = ceil_log2(pages);
-        const unsigned safe = needed > align ? needed : align;
-        if (const u32 fitting = lists_.orders(zone) >> safe) {
-            PageDesc* desc = lists_.head(zone, safe + lowest_bit(fitting));
-            return {&regions_.by_id(PageDesc::region(desc->word())), desc};
-        }
-        // Large enough, aligned by luck: orders below `safe` exist here only if align > needed.
-        // Or half large enough, and what follows is free as well.
-        const unsigned low = pages == u64{1} << needed ? needed : needed - 1;
-        for (unsigned order = safe; order-- > low;) {
-            unsigned probes = kProbes;
-            for (PageDesc* d = lists_.head(zone, order); d && probes; d = lists_.next(*d), --probes) {
-                Region& region = regions_.by_id(PageDesc::region(d->word()));
-                const u64 first = region.number(*d);
-                if (first != block_at(first, align)) continue;
-                if (order >= needed || free_from(region, first, pages)) return {&region, d};
-            }
-        }
-        return {};
-    }
-
-    // [first, first + pages) is free; first is the start of a free block. Free blocks
-    // that follow each other up to a cut become smaller, so O(orders).
-    bool free_from(const Region& region, u64 first, u64 pages) const {
-        if (!region.holds(first, pages)) return false;
-        for (u64 at = first; at < first + pages;) {
-            const u64 word = region.descs()[at - region.first].word();
-            if (PageDesc::state(word) != PageState::free) return false;
-            at += pages_of(PageDesc::order(word));
-        }
-        return true;
     }
 
     // All blocks of a region enter the free lists, 32 under a hold.
@@ -521,11 +427,11 @@ private:
             region.state = from;
             for (unsigned n = 0; n < kStep && page < end; ++n) {
                 const unsigned order = block_order(page, end);
-                release_block(region, page, order);
+                runs_.release_block(region, page, order);
                 page += u64{1} << order;
+                note_slots(1);
             }
             if (page == end) region.state = RegionState::live;
-            note_slots(kStep);
         }
     }
 
@@ -545,9 +451,10 @@ private:
                 const Order o{static_cast<u8>(order)};
                 busy = desc.word() != PageDesc::make(PageState::free, o, region.id);
                 if (busy) break;
-                lists_.remove(region, desc, order);
+                runs_.lists.remove(region, desc, order);
                 desc.set(PageState::isolated, o, region.id);
                 page += u64{1} << order;
+                note_slots(1);
             }
             if (page == end) {
                 region.state = RegionState::isolated;
@@ -560,7 +467,7 @@ private:
             Guard guard(lock_);
             for (unsigned n = 0; n < kStep && back < page; ++n) {
                 const unsigned order = block_order(back, end);
-                release_block(region, back, order);
+                runs_.release_block(region, back, order);
                 back += u64{1} << order;
             }
             if (back == page) region.state = RegionState::live;
@@ -575,10 +482,12 @@ private:
     mutable typename P::Lock lock_{QUARRY_LOCK_PAGES};
     u64 max_pages_;
     RegionTable<P> regions_;
-    FreeLists<P> lists_;
+    PageRuns<P> runs_;
     std::atomic<u64> total_{0};
     std::atomic<u64> marks_{0};
     std::atomic<bool> changing_{false};
 };
 
 }  // namespace quarry
+
+#include "buddy_audit.hpp"

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// PageRuns: how a buddy takes free blocks, makes runs of them, and gives them back with
+// merging. Everything but the two explanations (head_of, why_not_run) is under the buddy's
+// lock, and O(orders).
+//
+// Between two calls, in each region: every page is covered by exactly one block; a free
+// block's buddy is not free, or of another order, or reaches over the region's border.
+#pragma once
+
+#include "blocks.hpp"
+#include "free_lists.hpp"
+
+namespace quarry {
+
+template <Platform P>
+class PageRuns {
+public:
+    // Free blocks of each order that are looked at for an unusual fit.
+    static constexpr unsigned kProbes = 8;
+
+    explicit PageRuns(const RegionTable<P>& table) : regions(table), lists(table) {}
+
+    // The start of the block that covers `page`; `page` itself when none does (a torn
+    // structure, or a region on its way in). O(orders).
+    u64 head_of(const Region& region, u64 page) const {
+        for (unsigned o = 0; o <= value(kMaxOrder); ++o) {
+            const u64 head = block_at(page, o);
+            if (head < region.first) break;
+            const PageDesc& desc = region.descs()[head - region.first];
+            const u64 word = desc.word();
+            const PageState state = PageDesc::state(word);
+            if (state == PageState::body) continue;
+            if (state == PageState::slab) return slab_head(region, desc, page);
+            return value(PageDesc::order(word)) >= o ? head : page;
+        }
+        return page;
+    }
+
+    // Why no run starts at `page`. O(orders).
+    Error why_not_run(const Region& region, u64 page) const {
+        const PageDesc& head = region.descs()[head_of(region, page) - region.first];
+        switch (head.state()) {
+        case PageState::free:
+        case PageState::isolated:
+        case PageState::cached: return Error::already_free;
+        default: return Error::not_object;
+        }
+    }
+
+    // A run of one page may be claimed by a page cache at this moment: one of us wins.
+    static bool claim(PageDesc& desc, u64 word) {
+        const u64 body = PageDesc::make(PageState::body, Order{0}, PageDesc::region(word));
+        return desc.change(word, body);
+    }
+
+    // The newest free block of order `found` becomes a run of one block.
+    PageNumber take(Order order, Zone zone, unsigned found) {
+        PageDesc& desc = *lists.head(zone, found);
+        Region& region = regions.by_id(PageDesc::region(desc.word()));
+        lists.remove(region, desc, found);
+        while (found-- > value(order)) lists.push(region, (&desc)[u64{1} << found], found);
+        desc.begin_run(PageDesc::make(PageState::run, order, region.id, pages_of(order)));
+        return PageNumber{region.number(desc)};
+    }
+
+    // [first, end) becomes free; it was no part of a free block.
+    void release(Region& region, u64 first, u64 end) {
+        for_each_block(first, end,
+                       [&](u64 page, unsigned order) { release_block(region, page, order); });
+    }
+
+    // The block becomes free and merges with its buddies. O(orders); of a run's blocks
+    // together too, since each merge takes one block away.
+    void release_block(Region& region, u64 page, unsigned order) {
+        PageDesc* desc = &region.desc(page);
+        for (; order < value(kMaxOrder); ++order) {
+            const u64 buddy = page ^ (u64{1} << order);
+            if (!region.holds(buddy, u64{1} << order)) break;
+            PageDesc& other = region.desc(buddy);
+            const Order o{static_cast<u8>(order)};
+            if (other.word() != PageDesc::make(PageState::free, o, region.id)) break;
+            lists.remove(region, other, order);
+            PageDesc& upper = buddy < page ? *desc : other;
+            upper.set(PageState::body, Order{0}, region.id);
+            if (buddy < page) {
+                desc = &other;
+                page = buddy;
+            }
+        }
+        lists.push(region, *desc, order);
+    }
+
+    // [first, first + pages) becomes one run. Its first page comes last: who sees the run
+    // sees all of it. `fresh`: the owner words begin at 0.
+    void write_run(Region& region, u64 first, u64 pages, bool fresh) {
+        const u64 end = first + pages;
+        const unsigned head_order = block_order(first, end);
+        for_each_block(first + (u64{1} << head_order), end, [&](u64 page, unsigned order) {
+            PageDesc& desc = region.desc(page);
+            desc.set_run_start(static_cast<u32>(first - region.first));
+            desc.set(PageState::run_part, Order{static_cast<u8>(order)}, region.id);
+        });
+        const u64 word = PageDesc::make(PageState::run, Order{static_cast<u8>(head_order)},
+                                        region.id, pages);
+        PageDesc& desc = region.desc(first);
+        if (fresh)
+            desc.begin_run(word);
+        else
+            desc.set(word);
+        lists.note_change();
+    }
+
+    struct Fit {
+        Region* region = nullptr;
+        PageDesc* desc = nullptr;
+    };
+
+    // Where `pages` free pages begin at a multiple of 2^align, in this zone.
+    Fit find_fit(u64 pages, unsigned align, Zone zone) {
+        const unsigned needed = ceil_log2(pages);
+        const unsigned safe = needed > align ? needed : align;
+        if (const u32 fitting = lists.orders(zone) >> safe) {
+            PageDesc* desc = lists.head(zone, safe + lowest_bit(fitting));
+            return {&regions.by_id(PageDesc::region(desc->word())), desc};
+        }
+        // Large enough, aligned by luck: orders below `safe` exist here only if align > needed.
+        // Or half large enough, and what follows is free as well.
+        const unsigned low = pages == u64{1} << needed ? needed : needed - 1;
+        for (unsigned order = safe; order-- > low;) {
+            unsigned probes = kProbes;
+            for (PageDesc* d = lists.head(zone, order); d && probes; d = lists.next(*d), --probes) {
+                Region& region = regions.by_id(PageDesc::region(d->word()));
+                const u64 first = region.number(*d);
+                if (first != block_at(first, align)) continue;
+                if (order >= needed || free_from(region, first, pages)) return {&region, d};
+            }
+        }
+        return {};
+    }
+
+    const RegionTable<P>& regions;
+    FreeLists<P> lists;
+
+private:
+    static u64 slab_head(const Region& region, const PageDesc& desc, u64 page) {
+        const unsigned order = value(desc.slab_order());
+        const u64 head = order <= value(kMaxOrder) ? block_at(page, order) : page;
+        return head >= region.first ? head : page;
+    }
+
+    // [first, first + pages) is free; first is the start of a free block. Free blocks
+    // that follow each other up to a cut become smaller, so O(orders).
+    bool free_from(const Region& region, u64 first, u64 pages) const {
+        if (!region.holds(first, pages)) return false;
+        for (u64 at = first; at < first + pages;) {
+            const u64 word = region.descs()[at - region.first].word();
+            if (PageDesc::state(word) != PageState::free) return false;
+            at += pages_of(PageDesc::order(word));
+        }
+        return true;
+    }
+
+};
+
+}  // namespace quarry
