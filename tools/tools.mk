@@ -2,7 +2,8 @@
 # libquarry, quarryctl, the examples, and the recorder's fragment.
 #
 # Outputs: build/tools/libquarry/{libquarry.a,libquarry.so.1}, build/tools/quarryctl,
-# build/tools/ten_lines, build/tools/test/ (the unit tests, plain and sanitized).
+# build/tools/ten_lines, build/tools/test/ (the unit tests, plain and sanitized). quarryctl and the
+# example are linked static, so that they run in an initramfs too.
 
 TOOLS_VERSION := 1.0.0
 TOOLS_OUT     := $(BUILD)/tools
@@ -20,9 +21,15 @@ TOOLS_LIB_OBJ := $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_LIB)/%.o)
 TOOLS_LIB_PIC := $(TOOLS_LIB_OBJ:.o=.pic.o)
 
 TOOLS_CTL_SRC := $(wildcard tools/quarryctl/*.cpp)
+ifeq ($(wildcard tools/quarryctl/program.cpp),)
+TOOLS_CTL_SRC := $(filter-out %/replay.cpp,$(TOOLS_CTL_SRC))
+endif
 TOOLS_CTL_OBJ := $(TOOLS_CTL_SRC:tools/quarryctl/%.cpp=$(TOOLS_OUT)/quarryctl.o/%.o)
 
 TOOLS_TEST_SRC := $(wildcard tools/libquarry/test/*.cpp)
+# The parts of quarryctl that are tested against the same device.
+TOOLS_REPLAY_TEST_SRC := tools/quarryctl/test/replay_test.cpp tools/quarryctl/player.cpp tools/quarryctl/mesh.cpp \
+	tools/libquarry/test/fake_device.cpp tools/libquarry/test/fake_ioctl.cpp
 
 .PHONY: tools tools-deps libquarry quarryctl examples test-libquarry install-libquarry
 
@@ -74,10 +81,10 @@ $(TOOLS_OUT)/quarryctl.o/%.o: tools/quarryctl/%.cpp
 	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
 
 $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a
-	$(TOOLS_CXX) -pthread $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a -o $@
+	$(TOOLS_CXX) -static -pthread $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a -o $@
 
 $(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
-	$(TOOLS_CC) $(TOOLS_CFLAGS) $< $(TOOLS_LIB)/libquarry.a -o $@
+	$(TOOLS_CC) $(TOOLS_CFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
 
 # The unit tests, twice: plain, and with the address and undefined-behaviour sanitizers. The library
 # is compiled into each with the same flags. The closing line counts both runs.
@@ -94,12 +101,19 @@ $(TOOLS_TEST)/$(1)/%.cpp.o: tools/libquarry/test/%.cpp
 	$$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
 $(TOOLS_TEST)/$(1)/libquarry-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_TEST_SRC:tools/libquarry/test/%.cpp=$(TOOLS_TEST)/$(1)/%.cpp.o)
 	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
--include $(wildcard $(TOOLS_TEST)/$(1)/*.d)
+$(TOOLS_TEST)/$(1)/ctl/%.cpp.o: tools/%.cpp
+	@mkdir -p $$(@D)
+	$$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
+$(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_REPLAY_TEST_SRC:tools/%.cpp=$(TOOLS_TEST)/$(1)/ctl/%.cpp.o)
+	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
+-include $(wildcard $(TOOLS_TEST)/$(1)/*.d $(TOOLS_TEST)/$(1)/ctl/*/*.d $(TOOLS_TEST)/$(1)/ctl/*/test/*.d)
 endef
 $(eval $(call tools_test_variant,plain))
 $(eval $(call tools_test_variant,asan))
 
-test-libquarry: libquarry $(TOOLS_TEST)/plain/libquarry-test $(TOOLS_TEST)/asan/libquarry-test ## test libquarry on the host (one test: TEST=Suite.Name)
+TOOLS_TEST_PROGRAMS := $(foreach v,plain asan,$(TOOLS_TEST)/$(v)/libquarry-test $(TOOLS_TEST)/$(v)/replay-test)
+
+test-libquarry: libquarry quarryctl $(TOOLS_TEST_PROGRAMS) ## test libquarry and quarryctl on the host (one test: TEST=Suite.Name)
 	tools/libquarry/test/run.sh $(TOOLS_TEST) $(TOOLS_LIB) "$(or $(TEST),*)"
 
 -include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)

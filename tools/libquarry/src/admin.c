@@ -31,12 +31,18 @@ int quarry_events(struct quarry_pool *pool, bool acknowledge) {
     return quarry_call_kernel(pool, QUARRY_IOC_STAT, &stat) < 0 ? -1 : (int)stat.events;
 }
 
-int quarry_stat_sized(struct quarry_pool *pool, struct quarry_stat *stat, size_t stat_bytes) {
+int quarry_stat_fd_sized(int fd, struct quarry_stat *stat, size_t stat_bytes) {
     stat->size = (uint32_t)stat_bytes;
     stat->flags = 0;
     stat->classes = 0;
     stat->class_count = 0;
-    return quarry_call_kernel(pool, QUARRY_IOC_STAT, stat);
+    return quarry_sys->ioctl(fd, QUARRY_IOC_STAT, stat);
+}
+
+int quarry_stat_sized(struct quarry_pool *pool, struct quarry_stat *stat, size_t stat_bytes) {
+    struct client *client = quarry_client(pool);
+
+    return client ? quarry_stat_fd_sized(client->fd, stat, stat_bytes) : -1;
 }
 
 int quarry_classes(struct quarry_pool *pool, struct quarry_class_stat *classes, size_t room) {

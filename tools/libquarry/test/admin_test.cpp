@@ -27,6 +27,12 @@ TEST_F(Admin, StatTellsTheClientAndThePool) {
     EXPECT_EQ(stat.client_objects, 1u);
     ASSERT_EQ(quarry_stat(other, &stat), 0);
     EXPECT_EQ(stat.client_objects, 0u);
+    const int joins = fake::ioctls(QUARRY_IOC_JOIN);
+    ASSERT_EQ(quarry_stat_fd(quarry_fd(pool), &stat), 0);
+    EXPECT_EQ(stat.client_objects, 1u);
+    EXPECT_EQ(fake::ioctls(QUARRY_IOC_JOIN), joins);
+    EXPECT_EQ(quarry_stat_fd(-1, &stat), -1);
+    EXPECT_EQ(errno, EBADF);
     quarry_leave(other);
     quarry_leave(pool);
 }

@@ -31,6 +31,7 @@ struct Process {
     unsigned batch_limit = 0;
     int batch_error = 0;
     std::size_t socket_chunk = 0;
+    std::function<void(unsigned long)> before_ioctl;
     std::map<std::uintptr_t, int> areas;  // address -> client index
     std::atomic<int> mappings = 0;
     std::atomic<int> allocations = 0;
@@ -58,6 +59,7 @@ int fake_close(int fd) { return close(fd); }
 
 int fake_ioctl(int fd, unsigned long request, void* argument) {
     if (fails()) return -1;
+    if (process->before_ioctl) process->before_ioctl(request);
     Guard guard;
     state->ioctl_count[request & 15]++;
     if (process->failing_error && process->failing_request == request) {
@@ -235,6 +237,10 @@ bool failure_fired() { return process->fired; }
 void fail_ioctl(unsigned long request, int error) {
     process->failing_request = request;
     process->failing_error = error;
+}
+
+void before_ioctl(std::function<void(unsigned long)> hook) {
+    process->before_ioctl = std::move(hook);
 }
 
 void stop_batches_at(unsigned most, int error) {

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "sys.h"
 
@@ -27,6 +28,8 @@ void fail_after(int nth, int error);
 bool failure_fired();
 // Makes each ioctl with this number fail with `error`, until 0 is given.
 void fail_ioctl(unsigned long request, int error);
+// Calls this before each ioctl, with its number, without the device's lock.
+void before_ioctl(std::function<void(unsigned long)> hook);
 // Lets ALLOC, FREE and TRANSFER do only `most` objects a call, then stop with `error`; 0: off.
 void stop_batches_at(unsigned most, int error);
 // What the next INFO says of the ABI's version.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Runs libquarry's unit tests, plain and sanitized, checks the libraries, and counts.
+# Runs the unit tests of libquarry and quarryctl, plain and sanitized, checks the libraries and the
+# command line, and counts.
 #   tools/libquarry/test/run.sh TEST_FOLDER LIBRARY_FOLDER FILTER
 set -euo pipefail
 
@@ -21,22 +22,19 @@ expect() { # NAME COMMAND...
 	fi
 }
 
-# How many tests the filter selects: a program that runs fewer than it lists has failed.
-expected() {
-	"$tests/plain/libquarry-test" --gtest_list_tests --gtest_filter="$filter" | grep -c '^  ' || true
-}
-
-run_variant() {
-	local variant=$1 wanted=$2 log=$tests/$1/log ok bad status=0
-	timeout 300 "$tests/$variant/libquarry-test" --gtest_filter="$filter" --gtest_color=no \
-		>"$log" 2>&1 || status=$?
+# Every test that PROGRAM lists under the filter must be seen to pass: one that did not run failed.
+run_program() { # VARIANT PROGRAM
+	local name="$2, $1" program=$tests/$1/$2 log=$tests/$1/$2.log wanted ok status=0
+	wanted=$("$program" --gtest_list_tests --gtest_filter="$filter" | grep -c '^  ' || true)
+	selected=$((selected + wanted))
+	[[ $wanted -gt 0 ]] || return 0
+	timeout 120 "$program" --gtest_filter="$filter" --gtest_color=no >"$log" 2>&1 || status=$?
 	ok=$(grep -c '^\[       OK \]' "$log" || true)
-	bad=$((wanted - ok))
 	passed=$((passed + ok))
-	failed=$((failed + bad))
-	echo "libquarry, $variant: $ok of $wanted tests passed"
-	if [[ $bad -ne 0 || $status -ne 0 ]]; then
-		[[ $bad -ne 0 ]] || failed=$((failed + 1))
+	failed=$((failed + wanted - ok))
+	echo "$name: $ok of $wanted tests passed"
+	if [[ $ok -ne $wanted || $status -ne 0 ]]; then
+		[[ $ok -ne $wanted ]] || failed=$((failed + 1))
 		tail -n 60 "$log"
 	fi
 }
@@ -71,13 +69,15 @@ check_library() {
 	expect "quarry.hpp in C++20" compiles quarry.hpp g++ -x c++ -std=c++20 -fno-exceptions -fno-rtti
 }
 
-wanted=$(expected)
-[[ $wanted -gt 0 ]] || {
+selected=0
+for variant in plain asan; do
+	run_program $variant libquarry-test
+	run_program $variant replay-test
+done
+[[ $selected -gt 0 ]] || {
 	echo "no test matches '$filter'"
 	exit 1
 }
-run_variant plain "$wanted"
-run_variant asan "$wanted"
 if [[ $filter == '*' ]]; then
 	check_library
 fi

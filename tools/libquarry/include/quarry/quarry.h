@@ -237,6 +237,8 @@ void *quarry_span(const struct quarry_pool *pool, uint64_t offset, size_t bytes)
 
 /* Counters; `stat_bytes` is sizeof *stat, see quarry_stat(). Costs O(size classes). */
 int quarry_stat_sized(struct quarry_pool *pool, struct quarry_stat *stat, size_t stat_bytes);
+/* The same by any descriptor of the pool, without joining: looking makes no client. */
+int quarry_stat_fd_sized(int fd, struct quarry_stat *stat, size_t stat_bytes);
 /* Counters of up to `room` size classes; returns how many the pool has, or -1. */
 int quarry_classes(struct quarry_pool *pool, struct quarry_class_stat *classes, size_t room);
 /* A full audit. 0 when it ran: look at `faults`. EPERM: the creator's alone. */
@@ -267,6 +269,10 @@ static inline struct quarry_pool *quarry_create(struct quarry_device *device,
 
 static inline int quarry_stat(struct quarry_pool *pool, struct quarry_stat *stat) {
     return quarry_stat_sized(pool, stat, sizeof *stat);
+}
+
+static inline int quarry_stat_fd(int fd, struct quarry_stat *stat) {
+    return quarry_stat_fd_sized(fd, stat, sizeof *stat);
 }
 
 static inline int quarry_verify(struct quarry_pool *pool, struct quarry_verify *verify) {

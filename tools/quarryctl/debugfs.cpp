@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#include "debugfs.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace quarryctl {
+namespace {
+
+Report value_of(const std::string& text) {
+    std::uint64_t number;
+    if (parse_number(text, number)) return number;
+    return text;
+}
+
+std::string trimmed(const std::string& text) {
+    const auto first = text.find_first_not_of(" \t");
+    const auto last = text.find_last_not_of(" \t\r");
+    return first == text.npos ? "" : text.substr(first, last - first + 1);
+}
+
+// Whether the pool in `folder` goes by `wanted`, by its own words.
+bool goes_by(const std::string& folder, const std::string& wanted) {
+    if (folder == wanted) return true;
+    std::ifstream lines(debugfs_root() + "/" + folder + "/stat");
+    for (std::string line; std::getline(lines, line);) {
+        const auto colon = line.find(':');
+        if (colon == line.npos) continue;
+        const std::string key = line.substr(0, colon);
+        if ((key == "name" || key == "id" || key == "pool_id") &&
+            trimmed(line.substr(colon + 1)) == wanted)
+            return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+std::string debugfs_root() {
+    const char* elsewhere = std::getenv("QUARRY_DEBUGFS");
+    return elsewhere ? elsewhere : "/sys/kernel/debug/quarry";
+}
+
+bool debugfs_pools(std::vector<std::string>& folders, Exit& why) {
+    std::error_code error;
+    const std::string root = debugfs_root();
+    for (std::filesystem::directory_iterator entry(root, error), end; !error && entry != end;
+         entry.increment(error))
+        if (entry->is_directory(error)) folders.push_back(entry->path().filename());
+    if (error) {
+        const bool closed = error.value() == EACCES || error.value() == EPERM;
+        complain("%s: %s: %s", root.c_str(), error.message().c_str(),
+                 closed ? "run this as root"
+                        : "load the module, and mount debugfs (mount -t debugfs none "
+                          "/sys/kernel/debug)");
+        why = no_device;
+        return false;
+    }
+    std::sort(folders.begin(), folders.end());
+    return true;
+}
+
+bool debugfs_find(const char* pool, std::string& folder, Exit& why) {
+    std::vector<std::string> folders;
+    if (!debugfs_pools(folders, why)) return false;
+    std::vector<std::string> found;
+    for (const std::string& candidate : folders)
+        if (!pool || goes_by(candidate, pool)) found.push_back(candidate);
+    if (found.size() == 1) {
+        folder = found[0];
+        return true;
+    }
+    why = no_pool;
+    if (found.empty()) {
+        if (pool) complain("no pool '%s': `quarryctl list` shows the living ones", pool);
+        else complain("there is no pool: `quarryctl create` makes one");
+    } else {
+        std::string names;
+        for (const std::string& name : found) names += " " + name;
+        complain("%zu pools %s: say which one of%s", found.size(),
+                 pool ? "go by that name" : "are alive", names.c_str());
+    }
+    return false;
+}
+
+bool debugfs_read(const std::string& folder, const char* file, Report& report, Exit& why) {
+    const std::string path = debugfs_root() + "/" + folder + "/" + file;
+    errno = 0;
+    std::ifstream lines(path);
+    if (!lines) {
+        const bool gone = errno == ENOENT;
+        complain("%s: %s: %s", path.c_str(), std::strerror(errno),
+                 gone ? "the pool has ended meanwhile" : "run this as root");
+        why = gone ? no_pool : refused;
+        return false;
+    }
+    for (std::string line; std::getline(lines, line);) {
+        const auto colon = line.find(':');
+        if (colon == line.npos) continue;
+        report[trimmed(line.substr(0, colon))] = value_of(trimmed(line.substr(colon + 1)));
+    }
+    if (lines.bad() || report.empty()) {
+        complain("%s: nothing could be read: look at the kernel log (dmesg)", path.c_str());
+        why = refused;
+        return false;
+    }
+    return true;
+}
+
+}  // namespace quarryctl
