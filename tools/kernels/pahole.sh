@@ -3,7 +3,7 @@
 # pahole for a module with a C++ object: Kbuild calls it as PAHOLE. BTF cannot say C++, so units of that
 # language are left out (gcc 12 calls C++20 c++14 in its debug information).
 set -euo pipefail
-cxx=c++,c++98,c++03,c++11,c++14
+cxx=c++,c++03,c++11,c++14
 args=() seen=no
 for arg in "$@"; do
 	if [[ $arg == --lang_exclude=* ]]; then
