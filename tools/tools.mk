@@ -2,11 +2,12 @@
 # libquarry, quarryctl, the examples, and the recorder's fragment.
 #
 # Outputs: build/tools/libquarry/{libquarry.a,libquarry.so.1}, build/tools/quarryctl,
-# build/tools/ten_lines, build/tools/test/ (the unit tests, plain and sanitized). quarryctl and the
+# build/tools/ten_lines, build/tools/test/ (the unit tests). quarryctl and the
 # example are linked static, so that they run in an initramfs too.
 
 TOOLS_VERSION := 1.0.0
 TOOLS_OUT     := $(BUILD)/tools
+TOOLS_TEST    := $(TOOLS_OUT)/test
 TOOLS_CC      ?= gcc
 TOOLS_CXX     ?= g++
 TOOLS_PREFIX  ?= /usr/local
@@ -36,7 +37,7 @@ TOOLS_REPLAY_TEST_SRC := tools/quarryctl/test/replay_test.cpp tools/quarryctl/pl
 tools-deps:
 	@tools/deps.sh tools
 
-tools: libquarry quarryctl examples ## build libquarry, quarryctl and the examples
+tools: libquarry quarryctl examples $(TOOLS_TEST)/device-test ## build libquarry, quarryctl and the examples
 
 libquarry: tools-deps $(TOOLS_LIB)/libquarry.a $(TOOLS_LIB)/libquarry.so $(TOOLS_LIB)/quarry-uninstalled.pc ## build libquarry (static, shared)
 quarryctl: tools-deps $(TOOLS_OUT)/quarryctl ## build quarryctl
@@ -86,10 +87,10 @@ $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a
 $(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
 	$(TOOLS_CC) $(TOOLS_CFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
 
-# The unit tests, twice: plain, and with the address and undefined-behaviour sanitizers. The library
-# is compiled into each with the same flags. The closing line counts both runs.
-TOOLS_TEST := $(TOOLS_OUT)/test
+# The unit tests, three times: plain, with the address and undefined-behaviour sanitizers, and with
+# the race detector. The library is compiled into each with the same flags.
 TOOLS_SANITIZE_plain :=
+TOOLS_SANITIZE_tsan  := -fsanitize=thread
 TOOLS_SANITIZE_asan  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 define tools_test_variant
@@ -110,11 +111,17 @@ $(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_
 endef
 $(eval $(call tools_test_variant,plain))
 $(eval $(call tools_test_variant,asan))
+$(eval $(call tools_test_variant,tsan))
 
-TOOLS_TEST_PROGRAMS := $(foreach v,plain asan,$(TOOLS_TEST)/$(v)/libquarry-test $(TOOLS_TEST)/$(v)/replay-test)
+TOOLS_TEST_PROGRAMS := $(foreach v,plain asan tsan,$(TOOLS_TEST)/$(v)/libquarry-test $(TOOLS_TEST)/$(v)/replay-test)
 
-test-libquarry: libquarry quarryctl $(TOOLS_TEST_PROGRAMS) ## test libquarry and quarryctl on the host (one test: TEST=Suite.Name)
-	tools/libquarry/test/run.sh $(TOOLS_TEST) $(TOOLS_LIB) "$(or $(TEST),*)"
+test-libquarry: libquarry quarryctl $(TOOLS_TEST_PROGRAMS) ## test libquarry, quarryctl on the host (one test: TEST=Suite.Name)
+	tools/libquarry/test/run.sh $(TOOLS_TEST) $(TOOLS_LIB) $(TOOLS_OUT)/quarryctl "$(or $(TEST),*)"
+
+# libquarry on the real device, for the virtual machine (root, module loaded).
+$(TOOLS_TEST)/device-test: tools/libquarry/test/device/device_test.cpp $(TOOLS_LIB)/libquarry.a
+	@mkdir -p $(@D)
+	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static -pthread $^ -lgtest -o $@
 
 -include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)
 -include tools/record/record.mk

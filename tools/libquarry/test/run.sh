@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Runs the unit tests of libquarry and quarryctl, plain and sanitized, checks the libraries and the
+# Runs the unit tests of libquarry and quarryctl, plain and under sanitizers, checks the libraries and the
 # command line, and counts.
-#   tools/libquarry/test/run.sh TEST_FOLDER LIBRARY_FOLDER FILTER
+#   tools/libquarry/test/run.sh TEST_FOLDER LIBRARY_FOLDER QUARRYCTL FILTER
 set -euo pipefail
 
 tests=$1
 library=$2
-filter=$3
+ctl=$3
+filter=$4
 passed=0
 failed=0
 
@@ -69,8 +70,21 @@ check_library() {
 	expect "quarry.hpp in C++20" compiles quarry.hpp g++ -x c++ -std=c++20 -fno-exceptions -fno-rtti
 }
 
+# The command line's own script counts by itself; a closing line that is missing is a failure.
+check_command_line() {
+	local output
+	output=$(tools/quarryctl/test/cli.sh "$ctl" 2>&1) || true
+	echo "$output"
+	if [[ $output =~ cli:\ ([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+		passed=$((passed + BASH_REMATCH[1]))
+		failed=$((failed + BASH_REMATCH[2]))
+	else
+		failed=$((failed + 1))
+	fi
+}
+
 selected=0
-for variant in plain asan; do
+for variant in plain asan tsan; do
 	run_program $variant libquarry-test
 	run_program $variant replay-test
 done
@@ -80,6 +94,7 @@ done
 }
 if [[ $filter == '*' ]]; then
 	check_library
+	check_command_line
 fi
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]
