@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT
+//
+// The slow half of HostPlatform: slots, locks, metadata and its reclaiming, records.
+#include "host_platform.hpp"
+
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <unordered_map>
+
+namespace quarry {
+
+namespace {
+
+constexpr const char* kRankNames[QUARRY_LOCK_RANKS] = {"REGIONS", "DEPOT",    "CLASS",
+                                                       "CLIENT",  "OVERFLOW", "PAGES"};
+
+int membarrier(int command) { return static_cast<int>(syscall(SYS_membarrier, command, 0, 0)); }
+
+// What metadata is out, by address.
+struct Books {
+    std::mutex mutex;
+    std::unordered_map<void*, std::size_t> sizes;
+    u64 bytes = 0;
+    u64 allocations = 0;
+    u64 refuse_at = 0;  // allocations still to come until the refused one; 0: none
+    bool refuse_on = false;
+    u64 refusals = 0;
+};
+Books& books() {
+    static auto* instance = new Books;
+    return *instance;
+}
+
+struct Records {
+    std::mutex mutex;
+    std::vector<HostPlatform::Report> reports;
+    std::set<HostBacking*> backings;
+    u64 zeroed = 0;
+};
+Records& records() {
+    static auto* instance = new Records;
+    return *instance;
+}
+
+std::atomic<u32> max_slots{0};
+std::atomic<unsigned> threads_now{0};
+
+}  // namespace
+
+// The first 16 bytes of a retired block are the platform's.
+struct HostPlatform::Retired {
+    Retired* next;
+    u64 epoch;
+};
+
+namespace {
+
+struct Limbo {
+    std::mutex mutex;
+    void* first = nullptr;
+    u64 count = 0;
+};
+Limbo& limbo() {
+    static auto* instance = new Limbo;
+    return *instance;
+}
+
+}  // namespace
+
+HostPlatform::Slot HostPlatform::slots_[kCpus];
+std::atomic<u64> HostPlatform::epoch_{1};
+HostPlatform::Trace HostPlatform::trace_;
+const bool HostPlatform::asymmetric_ =
+    membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+
+void HostPlatform::die(const char* what, const char* more, const char* other) {
+    std::fprintf(stderr, "host platform: %s %s %s\n", what, more, other);
+    std::abort();
+}
+
+// ---- slots ----
+
+struct HostSlotKeeper {
+    bool armed = false;
+    ~HostSlotKeeper() {
+        if (armed) HostPlatform::give_slot();
+    }
+};
+static thread_local HostSlotKeeper keeper;
+
+void HostPlatform::take_slot() {
+    for (unsigned i = 0; i < kCpus; ++i) {
+        bool taken = false;
+        if (!slots_[i].taken.compare_exchange_strong(taken, true, std::memory_order_acq_rel))
+            continue;
+        state_.slot = static_cast<int>(i);
+        threads_now.fetch_add(1);
+        keeper.armed = true;
+        return;
+    }
+    die("more threads than slots");
+}
+
+void HostPlatform::give_slot() {
+    if (state_.slot < 0) return;
+    if (state_.readers || state_.held) die("a thread ends as a reader, pinned, or with a lock");
+    slots_[state_.slot].taken.store(false, std::memory_order_release);
+    state_.slot = -1;
+    threads_now.fetch_sub(1);
+}
+
+unsigned HostPlatform::threads() { return threads_now.load(); }
+
+void HostPlatform::must_not_sleep(const char* what) {
+    if (state_.held) die(what, "with a lock held:", kRankNames[state_.ranks[state_.held - 1]]);
+    if (state_.pins) die(what, "while pinned");
+    if (state_.readers) die(what, "as a reader");
+}
+
+void HostPlatform::breathe() {
+    must_not_sleep("breathe");
+    if (threads_now.load(std::memory_order_relaxed) > 1) sched_yield();
+}
+
+u64 HostPlatform::ns() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<u64>(now.tv_sec) * 1000000000u + static_cast<u64>(now.tv_nsec);
+}
+
+// ---- locks ----
+
+HostPlatform::Lock::~Lock() {
+    if (held_.load(std::memory_order_relaxed)) die("a held lock ends:", kRankNames[rank_]);
+}
+
+unsigned long HostPlatform::Lock::lock() {
+    if (state_.held && state_.ranks[state_.held - 1] >= rank_)
+        die("lock order:", kRankNames[rank_], kRankNames[state_.ranks[state_.held - 1]]);
+    for (unsigned spins = 0; held_.exchange(1, std::memory_order_acquire);)
+        while (held_.load(std::memory_order_relaxed))
+            if (++spins % 64 == 0) sched_yield();
+    state_.ranks[state_.held++] = rank_;
+    state_.slots = 0;
+    return 0x10c;
+}
+
+void HostPlatform::Lock::unlock(unsigned long state) {
+    if (state != 0x10c) die("unlock without lock's state:", kRankNames[rank_]);
+    if (!state_.held || state_.ranks[state_.held - 1] != rank_)
+        die("unlock out of order:", kRankNames[rank_]);
+    --state_.held;
+    u32 most = max_slots.load(std::memory_order_relaxed);
+    while (state_.slots > most && !max_slots.compare_exchange_weak(most, state_.slots)) {
+    }
+    held_.store(0, std::memory_order_release);
+}
+
+u32 HostPlatform::max_slots_per_hold() { return max_slots.load(); }
+void HostPlatform::reset_max_slots() { max_slots.store(0); }
+
+// ---- metadata ----
+
+bool HostPlatform::refused() {
+    Books& b = books();
+    ++b.allocations;
+    if (b.refuse_at && --b.refuse_at == 0) {
+        if (b.refuse_on) b.refuse_at = 1;
+        ++b.refusals;
+        return true;
+    }
+    return false;
+}
+
+void* HostPlatform::meta_alloc(std::size_t bytes, Context context) {
+    if (context == Context::may_sleep) must_not_sleep("a sleeping allocation");
+    if (state_.held) die("an allocation with a lock held:", kRankNames[state_.ranks[state_.held - 1]]);
+    if (bytes == 0) die("an allocation of nothing");
+    std::lock_guard guard(books().mutex);
+    if (refused()) return nullptr;
+    const std::size_t padded = (bytes + 63) / 64 * 64;
+    void* meta = std::aligned_alloc(64, padded);
+    if (!meta) return nullptr;
+    std::memset(meta, 0, padded);
+    books().sizes.emplace(meta, bytes);
+    books().bytes += bytes;
+    return meta;
+}
+
+void HostPlatform::meta_free(void* meta, std::size_t bytes) {
+    {
+        std::lock_guard guard(books().mutex);
+        const auto it = books().sizes.find(meta);
+        if (it == books().sizes.end()) die("metadata is freed twice, or is none");
+        if (it->second != bytes) die("metadata is freed with another size");
+        books().sizes.erase(it);
+        books().bytes -= bytes;
+    }
+    std::free(meta);
+}
+
+void HostPlatform::meta_retire(void* meta, std::size_t bytes) {
+    {
+        std::lock_guard guard(books().mutex);
+        const auto it = books().sizes.find(meta);
+        if (it == books().sizes.end()) die("metadata is retired twice, or is none");
+        if (it->second != bytes) die("metadata is retired with another size");
+        if (bytes < sizeof(Retired)) die("metadata is too small to be retired");
+    }
+    bool many = false;
+    {
+        std::lock_guard guard(limbo().mutex);
+        const u64 epoch = epoch_.fetch_add(1, std::memory_order_acq_rel);
+        limbo().first = new (meta) Retired{static_cast<Retired*>(limbo().first), epoch};
+        many = ++limbo().count % 64 == 0;
+    }
+    if (many) reclaim();
+}
+
+// Frees what no reader can have any more.
+void HostPlatform::reclaim() {
+    std::lock_guard guard(limbo().mutex);
+    if (!limbo().first) return;
+    if (asymmetric()) membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    u64 oldest = ~u64{0};
+    for (auto& slot : slots_) {
+        const u64 epoch = asymmetric() ? slot.epoch.load(std::memory_order_acquire)
+                                       : slot.epoch.fetch_add(0, std::memory_order_seq_cst);
+        if (epoch && epoch < oldest) oldest = epoch;
+    }
+    auto* list = static_cast<Retired*>(limbo().first);
+    limbo().first = nullptr;
+    while (list) {
+        Retired* next = list->next;
+        if (list->epoch < oldest) {
+            --limbo().count;
+            std::size_t bytes = 0;
+            {
+                std::lock_guard books_guard(books().mutex);
+                bytes = books().sizes.at(list);
+            }
+            meta_free(list, bytes);
+        } else {
+            list->next = static_cast<Retired*>(limbo().first);
+            limbo().first = list;
+        }
+        list = next;
+    }
+}
+
+void HostPlatform::settle() {
+    must_not_sleep("settle");
+    while (retired_blocks()) {
+        reclaim();
+        if (retired_blocks()) sched_yield();
+    }
+}
+
+u64 HostPlatform::meta_bytes() {
+    std::lock_guard guard(books().mutex);
+    return books().bytes;
+}
+u64 HostPlatform::meta_blocks() {
+    std::lock_guard guard(books().mutex);
+    return books().sizes.size();
+}
+u64 HostPlatform::retired_blocks() {
+    std::lock_guard guard(limbo().mutex);
+    return limbo().count;
+}
+u64 HostPlatform::allocations() {
+    std::lock_guard guard(books().mutex);
+    return books().allocations;
+}
+void HostPlatform::refuse_allocation(u64 n) {
+    std::lock_guard guard(books().mutex);
+    books().refuse_at = n;
+    books().refuse_on = false;
+    books().refusals = 0;
+}
+void HostPlatform::refuse_allocations_from(u64 n) {
+    std::lock_guard guard(books().mutex);
+    books().refuse_at = n;
+    books().refuse_on = true;
+    books().refusals = 0;
+}
+u64 HostPlatform::refusals() {
+    std::lock_guard guard(books().mutex);
+    return books().refusals;
+}
+
+// ---- records ----
+
+void HostPlatform::corruption(void* os, quarry_corruption what, Offset offset, u64 client) {
+    std::lock_guard guard(records().mutex);
+    records().reports.push_back({os, what, offset, client});
+}
+
+std::vector<HostPlatform::Report> HostPlatform::take_corruptions() {
+    std::lock_guard guard(records().mutex);
+    return std::exchange(records().reports, {});
+}
+
+void HostPlatform::zero(void* os, Offset offset, u64 bytes) {
+    std::lock_guard guard(records().mutex);
+    records().zeroed += bytes;
+    auto* backing = static_cast<HostBacking*>(os);
+    if (!records().backings.count(backing)) return;
+    if (offset > backing->bytes() || bytes > backing->bytes() - offset)
+        die("zeroing goes beyond the memory of its pool");
+    std::memset(backing->at(offset), 0, bytes);
+}
+
+u64 HostPlatform::zeroed_bytes() {
+    std::lock_guard guard(records().mutex);
+    return records().zeroed;
+}
+void HostPlatform::reset_zeroed() {
+    std::lock_guard guard(records().mutex);
+    records().zeroed = 0;
+}
+
+HostBacking::HostBacking(u64 bytes) : memory_(bytes) {
+    std::lock_guard guard(records().mutex);
+    records().backings.insert(this);
+}
+HostBacking::~HostBacking() {
+    std::lock_guard guard(records().mutex);
+    records().backings.erase(this);
+}
+
+}  // namespace quarry

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+//
+// HostPlatform: the core's Platform (module/core/platform/platform.hpp) for a process, and
+// everything that a test wants to see or to break.
+//
+//   CPU         a slot of a thread, 64 in all: taken at the thread's first use of the
+//               platform, given back when it ends, or by the scope of a HostPlatform::Thread
+//   readers     epochs. A reader stores the epoch into its slot with plain stores; the rare
+//               side (reclaiming) makes them visible with membarrier(PRIVATE_EXPEDITED).
+//               Under ThreadSanitizer, or where the system call is refused, with locked ones
+//   metadata    zeroed, 64-byte aligned, tracked: a wrong size, a second free, a block left
+//               over are found; the n-th allocation can be refused
+//   locks       spin, then yield. A lock of a rank not above those held aborts with the
+//               names of both; slots that the core says it has touched are counted by hold
+//   rules       no sleeping call with a lock held, pinned, or as a reader: aborts
+//   zeroing     in memory that a HostBacking lends to a pool; counted in any case
+//
+//   word           written by, order                      read by, order
+//   Slot::epoch    its thread: relaxed + compiler fence   reclaimer: acquire, after the
+//                  (seq_cst without membarrier)           membarrier (seq_cst without)
+//                  leaving: release                       the same
+//   epoch_         retire: fetch_add acq_rel              reader: acquire
+//
+// A block retired at epoch t is freed when every slot is 0 or above t: a reader that
+// entered with more than t has seen what retire's caller had unpublished before.
+// (Fraser 2004; asymmetric fences as in liburcu.)
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "../../module/core/platform/platform.hpp"
+
+#if defined(__SANITIZE_THREAD__)
+#define QUARRY_HOST_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define QUARRY_HOST_TSAN 1
+#endif
+#endif
+#ifndef QUARRY_HOST_TSAN
+#define QUARRY_HOST_TSAN 0
+#endif
+
+namespace quarry {
+
+namespace host_detail {
+
+struct ThreadState {
+    int slot = -1;
+    u32 readers = 0;
+    u32 pins = 0;
+    u32 held = 0;
+    u32 slots = 0;
+    quarry_lock_rank ranks[QUARRY_LOCK_RANKS] = {};
+};
+struct alignas(64) Slot {
+    std::atomic<u64> epoch{0};
+    std::atomic<bool> taken{false};
+};
+struct Trace {
+    std::atomic<u64> slabs_created{0};
+    std::atomic<u64> slabs_destroyed{0};
+    std::atomic<u64> remote_frees{0};
+    std::atomic<u64> refilled{0};
+    std::atomic<u64> drained{0};
+    std::atomic<bool> timed{false};
+};
+
+}  // namespace host_detail
+
+class HostPlatform {
+public:
+    static constexpr unsigned kCpus = 64;
+
+    class Lock {
+    public:
+        explicit Lock(quarry_lock_rank rank) : rank_(rank) {}
+        ~Lock();
+        Lock(const Lock&) = delete;
+        Lock& operator=(const Lock&) = delete;
+
+        unsigned long lock();
+        void unlock(unsigned long state);
+
+    private:
+        std::atomic<u32> held_{0};
+        quarry_lock_rank rank_;
+    };
+
+    // ---- the concept ----
+
+    static void* meta_alloc(std::size_t bytes, Context context);
+    static void meta_free(void* meta, std::size_t bytes);
+    static void meta_retire(void* meta, std::size_t bytes);
+
+    static unsigned pin() {
+        read_enter();
+        ++state_.pins;
+        return static_cast<unsigned>(state_.slot);
+    }
+    static void unpin() {
+        if (state_.pins-- == 0) die("unpin without pin");
+        read_leave();
+    }
+    static void read_enter() {
+        if (state_.readers++ != 0) return;
+        if (state_.slot < 0) take_slot();
+        auto& epoch = slots_[state_.slot].epoch;
+        const u64 now = epoch_.load(std::memory_order_acquire);
+        if (QUARRY_HOST_TSAN || !asymmetric_) {
+            epoch.exchange(now, std::memory_order_seq_cst);
+        } else {
+            epoch.store(now, std::memory_order_relaxed);
+            std::atomic_signal_fence(std::memory_order_seq_cst);
+        }
+    }
+    static void read_leave() {
+        if (state_.readers == 0) die("read_leave without read_enter");
+        if (--state_.readers != 0) return;
+        slots_[state_.slot].epoch.store(0, std::memory_order_release);
+    }
+    static unsigned cpus() { return kCpus; }
+    static unsigned cpu() {
+        if (state_.slot < 0) take_slot();
+        return static_cast<unsigned>(state_.slot);
+    }
+    static void breathe();
+    static u64 ns();
+
+    static void zero(void* os, Offset offset, u64 bytes);
+    static void corruption(void* os, quarry_corruption what, Offset offset, u64 client);
+
+    static void trace_slab_create(void*, u32, Offset, u64) { count(trace_.slabs_created); }
+    static void trace_slab_destroy(void*, u32, Offset, u64) { count(trace_.slabs_destroyed); }
+    static void trace_remote_free(void*, u32, Offset, u32 slots) {
+        count(trace_.remote_frees, slots);
+    }
+    static void trace_refill(void*, u32, u32 slots, u64) { count(trace_.refilled, slots); }
+    static void trace_drain(void*, u32, u32 slots, u64) { count(trace_.drained, slots); }
+    static bool trace_timed() { return trace_.timed.load(std::memory_order_relaxed); }
+
+    // Optional hook: the core has touched n more slots, pages or blocks under this hold.
+    static void note_slots(u32 n) { state_.slots += n; }
+
+    // ---- for tests ----
+
+    // Holds a slot for a scope; a thread without one takes one by itself.
+    class Thread {
+    public:
+        Thread() { (void)cpu(); }
+        ~Thread() { give_slot(); }
+        Thread(const Thread&) = delete;
+        Thread& operator=(const Thread&) = delete;
+    };
+
+    // Refuses the n-th metadata allocation from now on, once (1: the next; 0: none).
+    static void refuse_allocation(u64 n);
+    // Refuses that one and every later one.
+    static void refuse_allocations_from(u64 n);
+    // Allocations refused since the last of these two calls.
+    static u64 refusals();
+
+    // Frees everything retired; waits for readers of other threads.
+    static void settle();
+    // Metadata out, retired blocks included until they are freed.
+    static u64 meta_bytes();
+    static u64 meta_blocks();
+    static u64 retired_blocks();
+    // Metadata allocations ever made.
+    static u64 allocations();
+
+    struct Report {
+        void* os;
+        quarry_corruption what;
+        Offset offset;
+        u64 client;
+    };
+    // What was reported since the last call. A report that nobody takes fails its test.
+    static std::vector<Report> take_corruptions();
+
+    static u64 zeroed_bytes();
+    static void reset_zeroed();
+    static u64 slabs_created() { return trace_.slabs_created.load(); }
+    static u64 slabs_destroyed() { return trace_.slabs_destroyed.load(); }
+    static u64 remote_frees() { return trace_.remote_frees.load(); }
+    static u64 refilled() { return trace_.refilled.load(); }
+    static u64 drained() { return trace_.drained.load(); }
+    static void set_timed(bool timed) { trace_.timed.store(timed); }
+
+    // Most slots noted under one hold since the last reset.
+    static u32 max_slots_per_hold();
+    static void reset_max_slots();
+    // Threads that hold a slot.
+    static unsigned threads();
+    static bool idle() { return state_.readers == 0 && state_.held == 0; }
+    static bool asymmetric() { return asymmetric_ && !QUARRY_HOST_TSAN; }
+
+private:
+    using ThreadState = host_detail::ThreadState;
+    using Slot = host_detail::Slot;
+    using Trace = host_detail::Trace;
+    struct Retired;
+
+    static void count(std::atomic<u64>& counter, u64 n = 1) {
+        counter.fetch_add(n, std::memory_order_relaxed);
+    }
+    [[noreturn]] static void die(const char* what, const char* more = "", const char* other = "");
+    static void take_slot();
+    static void give_slot();
+    static void must_not_sleep(const char* what);
+    static bool refused();
+    static void reclaim();
+    friend struct HostSlotKeeper;
+
+    static inline constinit thread_local ThreadState state_{};
+    static Slot slots_[kCpus];
+    static std::atomic<u64> epoch_;
+    static const bool asymmetric_;
+    static Trace trace_;
+};
+
+// Memory that stands behind a pool whose `os` pointer is this object: zero() reaches it.
+class HostBacking {
+public:
+    explicit HostBacking(u64 bytes);
+    ~HostBacking();
+    HostBacking(const HostBacking&) = delete;
+    HostBacking& operator=(const HostBacking&) = delete;
+
+    unsigned char* at(Offset offset) { return memory_.data() + offset; }
+    u64 bytes() const { return memory_.size(); }
+
+private:
+    std::vector<unsigned char> memory_;
+};
+
+static_assert(Platform<HostPlatform>);
+
+}  // namespace quarry

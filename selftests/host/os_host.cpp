@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+//
+// The seam's hooks (quarry_os_*) on a host: HostPlatform under the names of the seam, so
+// that module/core/core.cpp links into a program as it does into the kernel module.
+#include "host_platform.hpp"
+
+using quarry::Context;
+using P = quarry::HostPlatform;
+
+static_assert(sizeof(P::Lock) <= sizeof(struct quarry_os_lock));
+
+static P::Lock& as_lock(struct quarry_os_lock* lock) { return *reinterpret_cast<P::Lock*>(lock); }
+
+extern "C" {
+
+void* quarry_os_meta_alloc(size_t bytes, enum quarry_context context) {
+    return P::meta_alloc(bytes, static_cast<Context>(context));
+}
+void quarry_os_meta_free(void* meta, size_t bytes) { P::meta_free(meta, bytes); }
+void quarry_os_meta_retire(void* meta, size_t bytes) { P::meta_retire(meta, bytes); }
+
+void quarry_os_lock_init(struct quarry_os_lock* lock, enum quarry_lock_rank rank) {
+    new (lock) P::Lock(rank);
+}
+void quarry_os_lock_fini(struct quarry_os_lock* lock) { as_lock(lock).~Lock(); }
+unsigned long quarry_os_lock(struct quarry_os_lock* lock) { return as_lock(lock).lock(); }
+void quarry_os_unlock(struct quarry_os_lock* lock, unsigned long flags) {
+    as_lock(lock).unlock(flags);
+}
+
+void quarry_os_read_enter(void) { P::read_enter(); }
+void quarry_os_read_leave(void) { P::read_leave(); }
+unsigned int quarry_os_pin(void) { return P::pin(); }
+void quarry_os_unpin(void) { P::unpin(); }
+unsigned int quarry_os_cpus(void) { return P::cpus(); }
+unsigned int quarry_os_cpu(void) { return P::cpu(); }
+void quarry_os_breathe(void) { P::breathe(); }
+uint64_t quarry_os_ns(void) { return P::ns(); }
+
+void quarry_os_zero(void* pool, uint64_t offset, uint64_t bytes) { P::zero(pool, offset, bytes); }
+void quarry_os_corruption(void* pool, enum quarry_corruption what, uint64_t offset,
+                          uint64_t client) {
+    P::corruption(pool, what, offset, client);
+}
+
+void quarry_os_trace_slab_create(void* pool, uint32_t slot_bytes, uint64_t offset,
+                                 uint64_t bytes) {
+    P::trace_slab_create(pool, slot_bytes, offset, bytes);
+}
+void quarry_os_trace_slab_destroy(void* pool, uint32_t slot_bytes, uint64_t offset,
+                                  uint64_t bytes) {
+    P::trace_slab_destroy(pool, slot_bytes, offset, bytes);
+}
+void quarry_os_trace_remote_free(void* pool, uint32_t slot_bytes, uint64_t slab_offset,
+                                 uint32_t slots) {
+    P::trace_remote_free(pool, slot_bytes, slab_offset, slots);
+}
+void quarry_os_trace_refill(void* pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns) {
+    P::trace_refill(pool, slot_bytes, slots, ns);
+}
+void quarry_os_trace_drain(void* pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns) {
+    P::trace_drain(pool, slot_bytes, slots, ns);
+}
+int quarry_os_trace_timed(void) { return P::trace_timed(); }
+
+}  // extern "C"
