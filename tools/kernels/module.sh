@@ -35,7 +35,9 @@ main() {
 	shift
 	case $kernel in
 	uml-*)
-		kdir=$("$here/uml.sh" "${kernel#uml-}")
+		# QUARRY_UML: fragments of its configuration, for a kernel with checks.
+		# shellcheck disable=SC2086 # a list
+		kdir=$("$here/uml.sh" "${kernel#uml-}" ${QUARRY_UML:-})
 		folder=${QUARRY_OUT:-$root/build/uml}/$kernel
 		arguments=(ARCH=um)
 		;;
