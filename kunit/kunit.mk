@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT
+# KUnit suites on User Mode Linux: KERNEL=6.1|newest chooses one kernel (both when unset),
+# TEST=suite.case one case (or a whole suite).
+KUNIT_ARGS = $(if $(KERNEL),--kernel $(KERNEL)) $(if $(TEST),--filter '$(TEST)')
+
+.PHONY: test-kunit test-kunit-selftest test-kunit-debug kunit-deps
+kunit-deps:
+	@tools/deps.sh kunit
+
+test-kunit: kunit-deps ## KUnit suites on UML [KERNEL=6.1|newest] [TEST=suite.case], planted faults included
+	@kunit/run.sh $(if $(TEST),,--full) $(KUNIT_ARGS)
+
+test-kunit-selftest: kunit-deps ## see the KUnit runner fail on each planted fault [KERNEL=...]
+	@kunit/run.sh --selftest $(if $(KERNEL),--kernel $(KERNEL))
+
+test-kunit-debug: kunit-deps ## the KUnit suites on kernels with KASAN, lockdep, kmemleak, failslab
+	@kunit/run.sh --debug $(KUNIT_ARGS)
