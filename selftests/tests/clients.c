@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Who is a client: one open pool file bound to one address space, with its client area
+ * mapped. (README: "A descriptor is the right to join, and nothing else")
+ */
+#include "device.h"
+#include "kselftest_harness.h"
+
+FIXTURE(client)
+{
+	struct pool pool;
+	uint64_t object;
+};
+
+FIXTURE_SETUP(client)
+{
+	ASSERT_EQ(create_heap(&self->pool, MIB, 4 * MIB), 0);
+	self->object = alloc_one(&self->pool, 64);
+}
+
+FIXTURE_TEARDOWN(client)
+{
+	EXPECT_EQ(verify(self->pool.fd), 0);
+	EXPECT_EQ(free_one(&self->pool, self->object), 0);
+	leave(&self->pool);
+}
+
+/* What a stranger (another address space) gets from each call on this descriptor. */
+static int stranger(struct pool *p, uint64_t object)
+{
+	struct quarry_info info = { .size = sizeof(info) };
+	struct quarry_stat stat = { .size = sizeof(stat) };
+	struct quarry_region region = { .size = sizeof(region), .node = -1, .bytes = PAGE };
+	struct quarry_drain drain = { .size = sizeof(drain) };
+	struct quarry_verify audit = { .size = sizeof(audit) };
+	struct pool mine;
+	uint64_t out;
+
+	if (alloc_n(p, 64, 0, 1, &out) != -EXDEV)
+		return 1;
+	if (free_one(p, object) != -EXDEV)
+		return 2;
+	if (transfer_n(p, p->client, 1, &object) != -EXDEV)
+		return 3;
+	if (call(p->fd, QUARRY_IOC_REGION_ADD, &region) != -EXDEV)
+		return 4;
+	if (call(p->fd, QUARRY_IOC_REGION_REMOVE, &region) != -EXDEV)
+		return 5;
+	if (call(p->fd, QUARRY_IOC_DRAIN, &drain) != -EXDEV)
+		return 6;
+	if (call(p->fd, QUARRY_IOC_VERIFY, &audit) != -EXDEV)
+		return 7;
+	if (call(p->fd, QUARRY_IOC_INFO, &info) || info.abi_version != QUARRY_ABI_VERSION)
+		return 8;
+	if (call(p->fd, QUARRY_IOC_STAT, &stat) || stat.pool_id != p->id)
+		return 9;
+	if (mmap(NULL, p->area_bytes, PROT_READ, MAP_SHARED, p->fd, QUARRY_CLIENT_AREA_OFFSET) !=
+		    MAP_FAILED || errno != EXDEV)
+		return 10;
+	if (join(&mine, p->fd, 1))
+		return 11;
+	if (mine.client == p->client || mine.id != p->id)
+		return 12;
+	if (alloc_n(&mine, 64, 0, 1, &out) != 1 || out == object)
+		return 13;
+	if (free_one(&mine, object) != -EACCES)
+		return 14;
+	if (free_one(&mine, out))
+		return 15;
+	leave(&mine);
+	return 0;
+}
+
+TEST_F(client, a_forked_child_may_only_look_and_join)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(stranger(&self->pool, self->object));
+	EXPECT_EQ(status_of(pid), 0);
+}
+
+TEST_F(client, a_receiver_of_the_descriptor_may_only_look_and_join)
+{
+	int sockets[2];
+	pid_t pid;
+
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct pool copy = self->pool;
+
+		close(self->pool.fd);
+		copy.fd = receive_fd(sockets[1]);
+		_exit(copy.fd < 0 ? 100 : stranger(&copy, self->object));
+	}
+	EXPECT_EQ(send_fd(sockets[0], self->pool.fd), 0);
+	EXPECT_EQ(status_of(pid), 0);
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+TEST_F(client, another_descriptor_of_the_same_process_is_another_client)
+{
+	struct pool second;
+
+	ASSERT_EQ(join(&second, self->pool.fd, 1), 0);
+	EXPECT_NE(second.client, self->pool.client);
+	EXPECT_EQ(free_one(&second, self->object), -EACCES);
+	EXPECT_EQ(stat_of(self->pool.fd).clients, 2);
+	leave(&second);
+	EXPECT_EQ(stat_of(self->pool.fd).clients, 1);
+}
+
+TEST_F(client, a_dup_is_the_same_client)
+{
+	struct pool copy = self->pool;
+	int64_t object;
+
+	copy.fd = dup(self->pool.fd);
+	ASSERT_GE(copy.fd, 0);
+	object = alloc_one(&copy, 64);
+	EXPECT_EQ(close(copy.fd), 0);
+	EXPECT_EQ(free_one(&self->pool, object), 0);
+}
+
+TEST_F(client, without_its_area_a_client_is_not_connected)
+{
+	struct pool second;
+	uint64_t out;
+
+	ASSERT_EQ(join(&second, self->pool.fd, 0), 0);
+	EXPECT_EQ(alloc_n(&second, 64, 0, 1, &out), -ENOTCONN);
+	EXPECT_EQ(transfer_n(&second, self->pool.client, 1, &self->object), -ENOTCONN);
+	EXPECT_EQ(transfer_n(&self->pool, second.client, 1, &self->object), -EUNATCH);
+	ASSERT_EQ(map_area(&second), 0);
+	EXPECT_EQ(alloc_n(&second, 64, 0, 1, &out), 1);
+	EXPECT_EQ(free_one(&second, out), 0);
+	leave(&second);
+}
+
+TEST_F(client, after_its_reap_a_client_is_shut_down_and_still_tells_its_state)
+{
+	struct quarry_info info = { .size = sizeof(info) };
+	struct quarry_region region = { .size = sizeof(region), .node = -1, .bytes = PAGE };
+	struct quarry_drain drain = { .size = sizeof(drain) };
+	struct pool second, third;
+	uint64_t out;
+
+	ASSERT_EQ(join(&second, self->pool.fd, 1), 0);
+	ASSERT_EQ(alloc_n(&second, 64, 0, 1, &out), 1);
+	ASSERT_EQ(munmap(second.area, second.area_bytes), 0);
+	second.area = NULL;
+	EXPECT_EQ(stat_of(self->pool.fd).objects, 1);
+	EXPECT_EQ(alloc_n(&second, 64, 0, 1, &out), -ESHUTDOWN);
+	EXPECT_EQ(free_one(&second, out), -ESHUTDOWN);
+	EXPECT_EQ(transfer_n(&second, self->pool.client, 1, &out), -ESHUTDOWN);
+	EXPECT_EQ(call(second.fd, QUARRY_IOC_REGION_ADD, &region), -ESHUTDOWN);
+	EXPECT_EQ(call(second.fd, QUARRY_IOC_DRAIN, &drain), -ESHUTDOWN);
+	EXPECT_EQ(map_area(&second), -ESHUTDOWN);
+	EXPECT_EQ(transfer_n(&self->pool, second.client, 1, &self->object), -ESRCH);
+	EXPECT_EQ(call(second.fd, QUARRY_IOC_INFO, &info), 0);
+	EXPECT_EQ(stat_of(second.fd).events & QUARRY_EVENT_REAPED, QUARRY_EVENT_REAPED);
+	EXPECT_EQ(join(&third, second.fd, 1), 0);
+	leave(&third);
+	leave(&second);
+}
+
+TEST_F(client, the_area_cannot_be_split_moved_resized_or_mapped_twice)
+{
+	struct pool second;
+
+	/* Two pages at least, or a split cannot even be asked for. */
+	if (self->pool.area_bytes > PAGE) {
+		EXPECT_EQ(munmap(self->pool.area, PAGE), -1);
+		EXPECT_EQ(mprotect(self->pool.area, PAGE, PROT_NONE), -1);
+	}
+	EXPECT_EQ(mremap(self->pool.area, self->pool.area_bytes, 2 * self->pool.area_bytes,
+			 MREMAP_MAYMOVE), MAP_FAILED);
+	EXPECT_EQ(mremap(self->pool.area, self->pool.area_bytes, self->pool.area_bytes,
+			 MREMAP_MAYMOVE | MREMAP_FIXED, (void *)0x700000000000), MAP_FAILED);
+	EXPECT_EQ(mmap(NULL, self->pool.area_bytes, PROT_READ, MAP_SHARED, self->pool.fd,
+		       QUARRY_CLIENT_AREA_OFFSET), MAP_FAILED);
+	EXPECT_EQ(errno, EBUSY);
+	EXPECT_EQ(mmap(NULL, self->pool.area_bytes + PAGE, PROT_READ, MAP_SHARED, self->pool.fd,
+		       QUARRY_CLIENT_AREA_OFFSET), MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+	ASSERT_EQ(join(&second, self->pool.fd, 0), 0);
+	EXPECT_EQ(mmap(NULL, second.area_bytes, PROT_READ, MAP_PRIVATE, second.fd,
+		       QUARRY_CLIENT_AREA_OFFSET), MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+	leave(&second);
+	/* It still lives. */
+	EXPECT_EQ(stat_of(self->pool.fd).client_objects, 1);
+}
+
+TEST_F(client, the_area_describes_the_pool)
+{
+	const struct quarry_client_area *area = self->pool.area;
+	struct quarry_info info = { .size = sizeof(info) };
+
+	ASSERT_EQ(call(self->pool.fd, QUARRY_IOC_INFO, &info), 0);
+	EXPECT_EQ(area->abi_version, QUARRY_ABI_VERSION);
+	EXPECT_EQ(area->bytes, self->pool.area_bytes);
+	EXPECT_EQ(area->pool_id, self->pool.id);
+	EXPECT_EQ(area->client_id, self->pool.client);
+	EXPECT_EQ(area->max_bytes, self->pool.max_bytes);
+	EXPECT_EQ(area->class_count, info.class_count);
+	EXPECT_EQ(memcmp(area->class_size, info.class_size, sizeof(info.class_size)), 0);
+}
+
+TEST_F(client, what_user_space_writes_into_its_area_changes_nothing)
+{
+	struct pool second;
+	uint8_t *area;
+
+	ASSERT_EQ(join(&second, self->pool.fd, 0), 0);
+	area = mmap(NULL, second.area_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, second.fd,
+		    QUARRY_CLIENT_AREA_OFFSET);
+	if (area != MAP_FAILED) {
+		uint64_t out;
+
+		memset(area, 0xff, second.area_bytes);
+		EXPECT_EQ(alloc_n(&second, 64, 0, 1, &out), 1);
+		memset(area, 0x00, second.area_bytes);
+		EXPECT_EQ(free_one(&second, out), 0);
+		munmap(area, second.area_bytes);
+	}
+	leave(&second);
+}
+
+TEST_F(client, ids_are_never_used_again)
+{
+	uint64_t last = self->pool.client;
+
+	for (int i = 0; i < 200; i++) {
+		struct pool p;
+
+		ASSERT_EQ(join(&p, self->pool.fd, 1), 0);
+		EXPECT_GT(p.client, last);
+		last = p.client;
+		leave(&p);
+	}
+}
+
+TEST_F(client, a_thousand_clients_share_one_pool)
+{
+	enum { COUNT = 1000 };
+	struct pool *all = calloc(COUNT, sizeof(*all));
+	int made = 0;
+
+	for (; made < COUNT; made++) {
+		if (join(&all[made], self->pool.fd, 0) || map_area(&all[made]))
+			break;
+		if (alloc_one(&all[made], 64) < 0)
+			break;
+	}
+	EXPECT_EQ(made, COUNT);
+	EXPECT_EQ(stat_of(self->pool.fd).objects, (uint64_t)made + 1);
+	EXPECT_EQ(verify(self->pool.fd), 0);
+	for (int i = 0; i < made; i++)
+		leave(&all[i]);
+	free(all);
+	EXPECT_EQ(stat_of(self->pool.fd).objects, 1);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Who may, and how much: limits by user, also from another user namespace;
+ * RLIMIT_MEMLOCK; the memory cgroup; rights. (README: "No process takes more than it
+ * may, and the OOM killer is never called")
+ */
+#include "device.h"
+#include <grp.h>
+#include <sys/resource.h>
+#include "kselftest_harness.h"
+
+/* Runs f in a child of the given user; its exit status. */
+static int as_user(uid_t uid, int (*f)(void))
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (uid && (setgroups(0, NULL) || setgid(uid) || setuid(uid)))
+			_exit(120);
+		_exit(f());
+	}
+	return status_of(pid);
+}
+
+static int saved_mode;
+
+FIXTURE(limits)
+{
+	long user_bytes, user_pools, user_clients, pool_bytes;
+};
+
+FIXTURE_SETUP(limits)
+{
+	struct stat st;
+
+	self->user_bytes = parameter("max_user_bytes");
+	self->user_pools = parameter("max_user_pools");
+	self->user_clients = parameter("max_user_clients");
+	self->pool_bytes = parameter("max_pool_bytes");
+	ASSERT_GT(self->user_bytes, 0);
+	ASSERT_GT(self->user_pools, 0);
+	ASSERT_GT(self->user_clients, 0);
+	ASSERT_EQ(stat(QUARRY_DEVICE, &st), 0);
+	saved_mode = st.st_mode & 07777;
+}
+
+FIXTURE_TEARDOWN(limits)
+{
+	EXPECT_EQ(set_parameter("max_user_bytes", self->user_bytes), 0);
+	EXPECT_EQ(set_parameter("max_user_pools", self->user_pools), 0);
+	EXPECT_EQ(set_parameter("max_user_clients", self->user_clients), 0);
+	EXPECT_EQ(set_parameter("max_pool_bytes", self->pool_bytes), 0);
+	chmod(QUARRY_DEVICE, saved_mode);
+}
+
+static int opens(void)
+{
+	int fd = control();
+
+	return fd < 0 ? -fd : 0;
+}
+
+TEST_F(limits, the_device_is_for_root_and_its_group)
+{
+	EXPECT_EQ(saved_mode, 0660);
+	EXPECT_EQ(as_user(0, opens), 0);
+	EXPECT_EQ(as_user(65534, opens), EACCES);
+}
+
+static int makes_three_pools(void)
+{
+	struct pool p[3];
+
+	for (int i = 0; i < 3; i++) {
+		int err = create_heap(&p[i], 64 * KIB, 64 * KIB);
+
+		if (err)
+			return -err == EDQUOT ? 10 + i : -err;
+	}
+	return 0;
+}
+
+TEST_F(limits, pools_of_one_user_are_limited)
+{
+	chmod(QUARRY_DEVICE, 0666);
+	ASSERT_EQ(set_parameter("max_user_pools", 2), 0);
+	EXPECT_EQ(as_user(65534, makes_three_pools), 12);
+	/* Given back with the process. */
+	EXPECT_EQ(as_user(65534, makes_three_pools), 12);
+	ASSERT_EQ(set_parameter("max_user_pools", 3), 0);
+	EXPECT_EQ(as_user(65534, makes_three_pools), 0);
+}
+
+static int makes_three_clients(void)
+{
+	struct pool p, q[3];
+	int err = create_heap(&p, 64 * KIB, 64 * KIB);
+
+	if (err)
+		return -err;
+	for (int i = 0; i < 3; i++) {
+		err = join(&q[i], p.fd, 1);
+		if (err)
+			return -err == EDQUOT ? 10 + i : -err;
+	}
+	return 0;
+}
+
+TEST_F(limits, clients_of_one_user_are_limited)
+{
+	chmod(QUARRY_DEVICE, 0666);
+	ASSERT_EQ(set_parameter("max_user_clients", 3), 0);
+	EXPECT_EQ(as_user(65534, makes_three_clients), 12);
+	ASSERT_EQ(set_parameter("max_user_clients", 4), 0);
+	EXPECT_EQ(as_user(65534, makes_three_clients), 0);
+}
+
+static int takes_two_mib(void)
+{
+	struct pool p;
+	int err = create_heap(&p, MIB, 8 * MIB);
+
+	if (err)
+		return -err;
+	for (int i = 0; i < 32; i++) {
+		int64_t o = alloc_one(&p, 64 * KIB);
+
+		if (o < 0)
+			return -o == EDQUOT ? 100 + (i >= 12) : -o;
+	}
+	return verify(p.fd) ? 99 : 0;
+}
+
+/* A user with room to lock: the parent raises the limit before it changes user. */
+static int as_user_with_memlock(uid_t uid, rlim_t bytes, int (*f)(void))
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct rlimit limit = { bytes, bytes };
+
+		if (setrlimit(RLIMIT_MEMLOCK, &limit))
+			_exit(121);
+		if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
+			_exit(120);
+		_exit(f());
+	}
+	return status_of(pid);
+}
+
+TEST_F(limits, bytes_of_one_user_are_limited_also_while_a_pool_grows)
+{
+	chmod(QUARRY_DEVICE, 0666);
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_two_mib), 0);
+	ASSERT_EQ(set_parameter("max_user_bytes", 1536 * 1024), 0);
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_two_mib), 101);
+	ASSERT_EQ(set_parameter("max_user_bytes", 512 * 1024), 0);
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_two_mib), EDQUOT);
+}
+
+static int takes_two_mib_in_a_user_namespace(void)
+{
+	if (unshare(CLONE_NEWUSER))
+		return 122;
+	return takes_two_mib();
+}
+
+TEST_F(limits, another_user_namespace_does_not_escape_the_limit)
+{
+	FILE *f = fopen("/proc/sys/kernel/unprivileged_userns_clone", "w");
+
+	if (f) {
+		fprintf(f, "1\n");
+		fclose(f);
+	}
+	chmod(QUARRY_DEVICE, 0666);
+	ASSERT_EQ(set_parameter("max_user_bytes", 512 * 1024), 0);
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_two_mib_in_a_user_namespace),
+		  EDQUOT);
+}
+
+static int takes_two_mib_with_little_memlock(void)
+{
+	struct pool p;
+	int err = create_heap(&p, 256 * KIB, 8 * MIB);
+	int64_t o = 0;
+
+	if (err)
+		return -err;
+	for (int i = 0; i < 32 && o >= 0; i++)
+		o = alloc_one(&p, 64 * KIB);
+	if (o != -ENOBUFS)
+		return o < 0 ? (int)-o : 1;
+	/* Nothing is lost: what the pool has, it still gives. */
+	if (verify(p.fd) || alloc_one(&p, 64) < 0)
+		return 99;
+	return 0;
+}
+
+TEST_F(limits, pinned_pages_count_against_rlimit_memlock)
+{
+	chmod(QUARRY_DEVICE, 0666);
+	EXPECT_EQ(as_user_with_memlock(65534, MIB, takes_two_mib_with_little_memlock), 0);
+	EXPECT_EQ(as_user_with_memlock(65534, 64 * KIB, takes_two_mib), ENOBUFS);
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_two_mib), 0);
+}
+
+static int makes_lowmem(void)
+{
+	struct quarry_pool_create c;
+	int err;
+
+	create_defaults(&c);
+	c.bytes = 64 * KIB;
+	c.zone = QUARRY_ZONE_LOWMEM;
+	err = create_raw(&c);
+	return -err;
+}
+
+TEST_F(limits, lowmem_is_for_those_with_the_capability)
+{
+	chmod(QUARRY_DEVICE, 0666);
+	EXPECT_EQ(as_user(0, makes_lowmem), 0);
+	EXPECT_EQ(as_user(65534, makes_lowmem), EPERM);
+}
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return n < 0 ? -errno : 0;
+}
+
+static long oom_kills(void)
+{
+	char line[256];
+	long kills = 0;
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "oom_kill %ld", &kills);
+	if (f)
+		fclose(f);
+	return kills;
+}
+
+/* In a cgroup of 8 MiB: a pool grows until it is refused, with a clean errno. */
+static int grows_in_a_small_cgroup(void)
+{
+	struct pool p;
+	int64_t o = 0;
+	int n = 0;
+
+	if (put("/sys/fs/cgroup/quarry-test/cgroup.procs", "0"))
+		return 123;
+	if (create_heap(&p, 256 * KIB, 64 * MIB))
+		return 124;
+	for (; n < 2000 && o >= 0; n++)
+		o = alloc_one(&p, 64 * KIB);
+	if (o != -ENOMEM)
+		return o < 0 ? (int)-o : 1;
+	if (n < 8)
+		return 125;	/* refused long before the limit */
+	if (verify(p.fd))
+		return 99;
+	return 0;
+}
+
+TEST_F(limits, a_full_memory_cgroup_is_enomem_and_calls_no_oom_killer)
+{
+	long before = oom_kills();
+
+	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	ASSERT_EQ(mkdir("/sys/fs/cgroup/quarry-test", 0755), 0);
+	ASSERT_EQ(put("/sys/fs/cgroup/quarry-test/memory.max", "8388608"), 0);
+	EXPECT_EQ(as_user(0, grows_in_a_small_cgroup), 0);
+	EXPECT_EQ(oom_kills(), before);
+	EXPECT_EQ(rmdir("/sys/fs/cgroup/quarry-test"), 0);
+}
+
+static int fills_memory(void)
+{
+	static struct pool p[64];
+	int64_t o = 0;
+
+	/* Each pool may be as large as the module allows: together more than the machine. */
+	for (int k = 0; k < 64 && o >= 0; k++) {
+		int err = create_heap(&p[k], 256 * KIB, 256 * MIB);
+
+		if (err)
+			return err == -ENOMEM ? 0 : -err;
+		for (int i = 0; i < 64 && o >= 0; i++)
+			o = alloc_one(&p[k], 4 * MIB);
+		if (o == -ENOSPC)
+			o = 0;
+	}
+	return o == -ENOMEM ? 0 : o < 0 ? (int)-o : 1;
+}
+
+TEST_F(limits, a_machine_without_memory_is_enomem_and_calls_no_oom_killer)
+{
+	long before = oom_kills();
+
+	ASSERT_EQ(set_parameter("max_user_bytes", 1L << 40), 0);
+	EXPECT_EQ(as_user_with_memlock(0, RLIM_INFINITY, fills_memory), 0);
+	EXPECT_EQ(oom_kills(), before);
+}
+
+TEST_HARNESS_MAIN

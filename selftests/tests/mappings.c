@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The pool's memory in user space: what a mapping shows, where it ends, what fork,
+ * close, partial unmaps and the removal of a region do. (README: "A live object never
+ * gives SIGBUS", "Nothing passes between pools")
+ */
+#include "device.h"
+#include <setjmp.h>
+#include "kselftest_harness.h"
+
+static sigjmp_buf after_fault;
+
+static void on_fault(int signal)
+{
+	siglongjmp(after_fault, signal);
+}
+
+/* The signal that a read of this address gives, or 0. */
+static int fault_of(volatile uint8_t *address)
+{
+	struct sigaction action = { .sa_handler = on_fault }, bus, segv;
+	int signal;
+
+	sigaction(SIGBUS, &action, &bus);
+	sigaction(SIGSEGV, &action, &segv);
+	signal = sigsetjmp(after_fault, 1);
+	if (!signal)
+		(void)*address;
+	sigaction(SIGBUS, &bus, NULL);
+	sigaction(SIGSEGV, &segv, NULL);
+	return signal;
+}
+
+FIXTURE(mapping)
+{
+	struct pool pool;
+};
+
+FIXTURE_SETUP(mapping)
+{
+	ASSERT_EQ(create_heap(&self->pool, 64 * KIB, 16 * MIB), 0);
+}
+
+FIXTURE_TEARDOWN(mapping)
+{
+	EXPECT_EQ(verify(self->pool.fd), 0);
+	leave(&self->pool);
+}
+
+TEST_F(mapping, fresh_memory_is_zero)
+{
+	uint64_t out[64];
+	int n = alloc_n(&self->pool, 4096, 0, 8, out);
+
+	ASSERT_GT(n, 0);
+	for (int i = 0; i < n; i++)
+		for (unsigned long k = 0; k < PAGE; k++) {
+			ASSERT_EQ(self->pool.memory[out[i] + k], 0);
+		}
+}
+
+TEST_F(mapping, two_clients_see_the_same_bytes)
+{
+	struct pool second;
+	int64_t o = alloc_one(&self->pool, 128);
+
+	ASSERT_EQ(join(&second, self->pool.fd, 1), 0);
+	strcpy((char *)self->pool.memory + o, "seen by both");
+	EXPECT_STREQ((char *)second.memory + o, "seen by both");
+	leave(&second);
+}
+
+TEST_F(mapping, an_offset_in_no_region_is_sigbus)
+{
+	EXPECT_EQ(fault_of(self->pool.memory + self->pool.max_bytes - 1), SIGBUS);
+	EXPECT_EQ(fault_of(self->pool.memory), 0);
+}
+
+TEST_F(mapping, a_live_object_never_gives_sigbus_while_the_pool_grows)
+{
+	uint64_t total = 0;
+
+	for (;;) {
+		int64_t o = alloc_one(&self->pool, 60000);
+
+		if (o == -ENOSPC)
+			break;
+		ASSERT_GE(o, 0);
+		memset(self->pool.memory + o, 0xa5, 60000);
+		total += 60000;
+	}
+	EXPECT_GT(total, 14 * MIB);
+}
+
+TEST_F(mapping, a_mapping_beyond_the_pool_is_einval)
+{
+	EXPECT_EQ(mmap(NULL, self->pool.max_bytes + PAGE, PROT_READ, MAP_SHARED, self->pool.fd, 0),
+		  MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->pool.fd, self->pool.max_bytes),
+		  MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(mapping, a_private_mapping_is_einval)
+{
+	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, self->pool.fd, 0), MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(mapping, a_read_only_mapping_stays_read_only)
+{
+	void *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->pool.fd, 0);
+
+	ASSERT_NE(map, MAP_FAILED);
+	EXPECT_EQ(mprotect(map, PAGE, PROT_READ | PROT_WRITE), -1);
+	EXPECT_EQ(errno, EACCES);
+	munmap(map, PAGE);
+}
+
+TEST_F(mapping, the_control_descriptor_cannot_be_mapped)
+{
+	int fd = control();
+
+	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0), MAP_FAILED);
+	close(fd);
+}
+
+TEST_F(mapping, parts_can_be_mapped_and_unmapped)
+{
+	int64_t o = alloc_one(&self->pool, 8 * PAGE);
+	uint8_t *part = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->pool.fd,
+			     o + 2 * PAGE);
+
+	ASSERT_NE(part, MAP_FAILED);
+	part[0] = 17;
+	EXPECT_EQ(self->pool.memory[o + 2 * PAGE], 17);
+	EXPECT_EQ(munmap(self->pool.memory + o, PAGE), 0);
+	EXPECT_EQ(fault_of(self->pool.memory + o), SIGSEGV);
+	EXPECT_EQ(fault_of(self->pool.memory + o + PAGE), 0);
+	munmap(part, 2 * PAGE);
+}
+
+TEST_F(mapping, a_forked_child_sees_the_memory_but_owns_nothing)
+{
+	int64_t o = alloc_one(&self->pool, 64);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (fault_of(self->pool.memory + o))
+			_exit(1);
+		if (fault_of(self->pool.area) != SIGSEGV)
+			_exit(2);	/* the client area is not inherited */
+		self->pool.memory[o] = 99;
+		_exit(0);
+	}
+	EXPECT_EQ(status_of(pid), 0);
+	EXPECT_EQ(self->pool.memory[o], 99);
+	EXPECT_EQ(free_one(&self->pool, o), 0);
+}
+
+TEST_F(mapping, the_memory_stays_readable_after_close)
+{
+	struct pool second;
+	int64_t o;
+
+	ASSERT_EQ(join(&second, self->pool.fd, 1), 0);
+	o = alloc_one(&second, 64);
+	second.memory[o] = 42;
+	close(second.fd);
+	second.fd = -1;
+	EXPECT_EQ(second.memory[o], 42);
+	leave(&second);
+}
+
+TEST_F(mapping, a_region_is_added_and_removed_by_the_creator)
+{
+	struct quarry_region region = { .size = sizeof(region), .node = -1, .bytes = 256 * KIB };
+	uint64_t before = stat_of(self->pool.fd).bytes;
+	uint32_t regions;
+
+	ASSERT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_ADD, &region), 0);
+	EXPECT_EQ(region.bytes, 256 * KIB);
+	EXPECT_GE(region.regions, 1);
+	regions = region.regions;
+	EXPECT_EQ(stat_of(self->pool.fd).bytes, before + 256 * KIB);
+	EXPECT_EQ(regions, 1);
+	EXPECT_EQ(fault_of(self->pool.memory + region.offset), 0);
+	struct quarry_region gone = { .size = sizeof(gone), .offset = region.offset };
+
+	ASSERT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_REMOVE, &gone), 0);
+	EXPECT_EQ(gone.bytes, 256 * KIB);
+	EXPECT_EQ(stat_of(self->pool.fd).bytes, before);
+	/* It was mapped and touched: the mapping is empty there now. */
+	EXPECT_EQ(fault_of(self->pool.memory + region.offset), SIGBUS);
+	EXPECT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_REMOVE, &gone), -EINVAL);
+}
+
+TEST_F(mapping, a_region_with_a_live_object_is_ebusy_and_stays)
+{
+	struct quarry_region region = { .size = sizeof(region), .node = -1, .bytes = MIB };
+	struct quarry_region gone = { .size = sizeof(gone) };
+	uint64_t held[64];
+	int64_t inside = -1;
+	int n = 0;
+
+	ASSERT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_ADD, &region), 0);
+	for (; n < 64 && inside < 0; n++) {
+		held[n] = alloc_one(&self->pool, 32 * KIB);
+		if (held[n] >= region.offset && held[n] < region.offset + region.bytes)
+			inside = held[n];
+	}
+	ASSERT_GE(inside, 0);
+	strcpy((char *)self->pool.memory + inside, "alive");
+	gone.offset = region.offset;
+	EXPECT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_REMOVE, &gone), -EBUSY);
+	EXPECT_STREQ((char *)self->pool.memory + inside, "alive");
+	EXPECT_EQ(free_n(&self->pool, n, held), n);
+	gone.size = sizeof(gone);
+	gone.bytes = 0;
+	gone.regions = 0;
+	gone.offset = region.offset;
+	EXPECT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_REMOVE, &gone), 0);
+}
+
+TEST_F(mapping, a_page_in_use_by_io_keeps_its_region)
+{
+	/* A page spliced into a pipe has a reference that no mapping explains. */
+	struct quarry_region region = { .size = sizeof(region), .node = -1, .bytes = 256 * KIB };
+	struct quarry_region gone = { .size = sizeof(gone) };
+	int pipes[2];
+
+	ASSERT_EQ(pipe(pipes), 0);
+	ASSERT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_ADD, &region), 0);
+	struct iovec iov = { self->pool.memory + region.offset, PAGE };
+
+	self->pool.memory[region.offset] = 7;
+	ASSERT_EQ(vmsplice(pipes[1], &iov, 1, 0), (ssize_t)PAGE);
+	gone.offset = region.offset;
+	EXPECT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_REMOVE, &gone), -EBUSY);
+	EXPECT_EQ(fault_of(self->pool.memory + region.offset), 0);
+	EXPECT_EQ(self->pool.memory[region.offset], 7);
+	close(pipes[0]);
+	close(pipes[1]);
+	gone.offset = region.offset;
+	EXPECT_EQ(call(self->pool.fd, QUARRY_IOC_REGION_REMOVE, &gone), 0);
+}
+
+TEST_F(mapping, nothing_passes_between_pools)
+{
+	/* What one pool's process wrote is gone before another pool gets the page. */
+	for (int round = 0; round < 4; round++) {
+		struct pool p;
+		uint64_t out[256];
+		int n;
+
+		ASSERT_EQ(create_heap(&p, 4 * MIB, 4 * MIB), 0);
+		n = alloc_n(&p, 16 * KIB, 0, 200, out);
+		ASSERT_GT(n, 150);
+		for (int i = 0; i < n; i++) {
+			for (unsigned long k = 0; k < 16 * KIB; k += 512) {
+				ASSERT_EQ(p.memory[out[i] + k], 0);
+			}
+			memset(p.memory + out[i], 0xee, 16 * KIB);
+		}
+		leave(&p);
+	}
+}
+
+TEST_F(mapping, a_zeroing_pool_hides_what_another_client_wrote)
+{
+	struct quarry_pool_create c;
+	struct pool p, second;
+	uint64_t out[64], again[64];
+
+	create_defaults(&c);
+	c.bytes = 64 * KIB;
+	c.max_bytes = 64 * KIB;
+	c.flags = QUARRY_POOL_ZERO;
+	ASSERT_EQ(create(&p, &c), 0);
+	ASSERT_EQ(join(&second, p.fd, 1), 0);
+	ASSERT_EQ(alloc_n(&p, 64, 0, 64, out), 64);
+	for (int i = 0; i < 64; i++)
+		memset(p.memory + out[i], 0xcc, 64);
+	ASSERT_EQ(free_n(&p, 64, out), 64);
+	ASSERT_EQ(alloc_n(&second, 64, 0, 64, again), 64);
+	for (int i = 0; i < 64; i++)
+		for (int k = 0; k < 64; k++) {
+			ASSERT_EQ(second.memory[again[i] + k], 0);
+		}
+	leave(&second);
+	leave(&p);
+}
+
+TEST_HARNESS_MAIN
