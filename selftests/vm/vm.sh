@@ -188,7 +188,7 @@ start_qemu() {
 	[[ $icount == no ]] || accel=(-accel tcg,thread=single -icount shift=0,sleep=off -smp 1)
 	[[ $tty == no ]] || out=(-chardev stdio,id=out,signal=off)
 	line="console=ttyS0 loglevel=5 log_buf_len=4M panic=-1 oops=panic rdinit=/init"
-	line+=" random.trust_cpu=on no_timer_check cryptomgr.notests"
+	line+=" printk.devkmsg=on random.trust_cpu=on no_timer_check cryptomgr.notests"
 	line+=" ${append[*]}"
 	local -a qemu=(qemu-system-x86_64 "${accel[@]}" -M pc,usb=off -cpu max -m "$mem"
 		-nodefaults -no-user-config -display none -no-reboot

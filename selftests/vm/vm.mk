@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+# The test programs and the virtual machine that runs them (selftests/vm/vm.sh, run-tests.sh).
+#
+# A program is one file, selftests/tests/NAME.c, and runs when selftests/vm/tests.list names it; it
+# is built static, with the kernel's own kselftest headers. NAME-m32 is the same file for 32 bits.
+# What a program needs beyond libc: VM_LIBS_NAME := -l...
+VM_DIR     := selftests/vm
+VM_BUILD   := $(BUILD)/vm/tests
+VM_KERNEL   = $(or $(KERNEL),6.1)
+VM_SECONDS ?= 1200
+VM_NAMES   := $(filter-out %.sh,$(shell awk '!/^\#/ && NF { print $$1 }' $(VM_DIR)/tests.list))
+VM_CFLAGS  := -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
+	-pthread -static -Iuapi -Iselftests/tests -isystem $(BUILD)/vm/kselftest
+VM_HEADERS := $(wildcard selftests/tests/*.h) uapi/linux/quarry.h
+
+.PHONY: vm-programs test-vm test-vm-selftest vm-shell
+
+$(BUILD)/vm/kselftest/.done: selftests/lib/kselftest.sh
+	@mkdir -p $(@D)
+	@cp "$$(selftests/lib/kselftest.sh)"/*.h $(@D)/
+	@touch $@
+
+$(VM_BUILD)/%-m32: selftests/tests/%.c $(VM_HEADERS) $(BUILD)/vm/kselftest/.done
+	@mkdir -p $(@D)
+	gcc -m32 $(VM_CFLAGS) -o $@ $< $(VM_LIBS_$*)
+
+$(VM_BUILD)/%: selftests/tests/%.c $(VM_HEADERS) $(BUILD)/vm/kselftest/.done
+	@mkdir -p $(@D)
+	gcc $(VM_CFLAGS) -o $@ $< $(VM_LIBS_$*)
+
+vm-programs:
+	@tools/deps.sh vm
+	@$(MAKE) --no-print-directory $(addprefix $(VM_BUILD)/,$(VM_NAMES))
+
+test-vm: module vm-programs ## run the TAP programs on a stock kernel [KERNEL=6.1|6.12|newest] [TEST=name]
+	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --timeout $(VM_SECONDS) -- $(VM_DIR)/run-tests.sh $(TEST)
+
+test-vm-selftest: ## see the virtual machine and its runner fail on planted faults
+	@tools/deps.sh vm kernels
+	@$(VM_DIR)/selftest.sh $(VM_KERNEL)
+
+vm-shell: ## a root shell on a stock kernel, with this machine's files [KERNEL=...]
+	@tools/deps.sh vm
+	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --shell
