@@ -22,10 +22,8 @@ TOOLS_LIB_OBJ := $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_LIB)/%.o)
 TOOLS_LIB_PIC := $(TOOLS_LIB_OBJ:.o=.pic.o)
 
 TOOLS_CTL_SRC := $(wildcard tools/quarryctl/*.cpp)
-ifeq ($(wildcard tools/quarryctl/program.cpp),)
-TOOLS_CTL_SRC := $(filter-out %/replay.cpp,$(TOOLS_CTL_SRC))
-endif
-TOOLS_CTL_OBJ := $(TOOLS_CTL_SRC:tools/quarryctl/%.cpp=$(TOOLS_OUT)/quarryctl.o/%.o)
+TOOLS_CTL_OBJ := $(TOOLS_CTL_SRC:tools/quarryctl/%.cpp=$(TOOLS_OUT)/quarryctl.o/%.o) \
+	$(TOOLS_OUT)/quarryctl.o/record/trace_reader.o $(TOOLS_OUT)/quarryctl.o/record/trace_file.o
 
 TOOLS_TEST_SRC := $(wildcard tools/libquarry/test/*.cpp)
 # The parts of quarryctl that are tested against the same device.
@@ -81,6 +79,10 @@ $(TOOLS_OUT)/quarryctl.o/%.o: tools/quarryctl/%.cpp
 	@mkdir -p $(@D)
 	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
 
+$(TOOLS_OUT)/quarryctl.o/record/%.o: tools/record/%.cpp
+	@mkdir -p $(@D)
+	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
+
 $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a
 	$(TOOLS_CXX) -static -pthread $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a -o $@
 
@@ -121,7 +123,7 @@ test-libquarry: libquarry quarryctl $(TOOLS_TEST_PROGRAMS) ## test libquarry, qu
 # libquarry on the real device, for the virtual machine (root, module loaded).
 $(TOOLS_TEST)/device-test: tools/libquarry/test/device/device_test.cpp $(TOOLS_LIB)/libquarry.a
 	@mkdir -p $(@D)
-	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static -pthread $^ -lgtest -o $@
+	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static-libstdc++ -static-libgcc -pthread $< $(TOOLS_LIB)/libquarry.a -lgtest -o $@
 
 -include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)
 -include tools/record/record.mk

@@ -17,6 +17,7 @@ constexpr Subcommand subcommands[] = {
     {"list", "the living pools", run_list},
     {"stat", "counters of a pool", run_stat},
     {"verify", "audit a pool", run_verify},
+    {"replay", "replay recorded programs in a pool", run_replay},
     {"attack", "misuse a pool, and see everything refused", run_attack},
 };
 

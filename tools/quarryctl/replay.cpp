@@ -41,7 +41,7 @@ constexpr argp_option options[] = {
      "a thread for each recorded thread (default: one, in the recorded order)", 0},
     {"batch", batch_key, "N", 0, "most objects in one call, 1..4096 (default 64)", 0},
     {"repeat", repeat_key, "N", 0, "play so many times (default 1)", 0},
-    {"mesh", mesh_key, "FOLDER", 0, "where replaying processes meet", 0},
+    {"mesh", mesh_key, "FOLDER", 0, "where replaying processes meet: a new folder for each run", 0},
     {"hand-to", to_key, "NAME", 0, "hand objects to this process of the mesh (repeatable)", 0},
     {"hand-each", each_key, "N", 0, "each N-th free is a handover (default 64)", 0},
     {"kill-me-at", mark_key, "FRACTION", 0,

@@ -236,13 +236,15 @@ protected:
     // A child that plays a program of its own and hands each fourth object on.
     // It dies by SIGKILL at its `die_at`-th call, if that is not 0: before the call, because the
     // fake's own lock would stay locked for ever.
-    pid_t start(int self, const char* name, std::vector<std::string> peers, int die_at = 0) {
+    pid_t start(int self, const char* name, std::vector<std::string> peers, int die_at = 0,
+                std::uint32_t threads = 1) {
         const pid_t child = fork();
         if (child) return child;
         quarry_pool* pool = quarry_join(quarry_fd(pool_));
         if (!pool) _exit(3);
-        const Program program = random_program(2000, 1, static_cast<unsigned>(self));
+        const Program program = random_program(2000, threads, static_cast<unsigned>(self));
         PlayOptions options = with_pattern();
+        options.threaded = threads > 1;
         options.seed = static_cast<std::uint64_t>(self);
         options.hand_each = 4;
         if (die_at) options.mark_at = 0.1;
@@ -292,6 +294,18 @@ TEST_F(Meet, WhatOneHandsOverTheOthersCheckAndFree) {
     EXPECT_GT(handed, 100u);
     EXPECT_EQ(handed, received);
     EXPECT_EQ(checks, objects + received) << "each is checked, and once more by its receiver";
+    EXPECT_EQ(fake::objects(), 0);
+}
+
+TEST_F(Meet, ThreadsOfAPeerHandOverToo) {
+    const pid_t a = start(0, "a", {"b"}, 0, 3);
+    const pid_t b = start(1, "b", {"a"}, 0, 3);
+    EXPECT_EQ(end_of(a), 0);
+    EXPECT_EQ(end_of(b), 0);
+    EXPECT_EQ(results_[0].mismatches + results_[1].mismatches, 0u);
+    EXPECT_EQ(results_[0].handed + results_[1].handed,
+              results_[0].received + results_[1].received);
+    EXPECT_GT(results_[0].handed + results_[1].handed, 100u);
     EXPECT_EQ(fake::objects(), 0);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // libquarry on the real /dev/quarry: what only a kernel can show. Needs the module and access to the
-// device; without them every test fails. Static, so that it runs in a virtual machine's initramfs.
+// device; without them every test fails.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <quarry/quarry.h>
