@@ -130,6 +130,14 @@ void quarry_os_unpin(void);
 /* CPUs that may ever be online, and the number of the current one (a hint unless pinned). */
 unsigned int quarry_os_cpus(void);
 unsigned int quarry_os_cpu(void);
+/*
+ * Calls fn(arg, cpu) for every CPU that was ever pinned, so that no pinned section of
+ * that CPU runs meanwhile but fn's own: by work on that CPU, which pins itself, or at
+ * once for a CPU that is offline and is held so. Waits at most 10 ms in all; answers how
+ * many CPUs were out of reach, for which fn does not run later either. Several may run
+ * at a time. Context: task, no lock, not pinned, no reader.
+ */
+unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void *arg);
 /* A long loop's breath: may sleep. Context: task, no lock, not pinned, no reader. */
 void quarry_os_breathe(void);
 /* Nanoseconds of a monotonic clock. */
@@ -359,7 +367,9 @@ uint64_t quarry_core_heap_usable(const struct quarry_core_heap *heap, uint64_t o
 /* Empties all magazines, brings pending slots home, gives empty slabs back. Context: task. */
 void quarry_core_heap_drain(struct quarry_core_heap *heap);
 void quarry_core_heap_stat(struct quarry_core_heap *heap, struct quarry_core_stat *stat);
-void quarry_core_heap_verify(struct quarry_core_heap *heap, struct quarry_core_audit *audit);
+/* As quarry_core_pool_verify. */
+void quarry_core_heap_verify(struct quarry_core_heap *heap, int quiet,
+			     struct quarry_core_audit *audit);
 
 #ifdef __cplusplus
 }

@@ -126,6 +126,33 @@ void HostPlatform::must_not_sleep(const char* what) {
     if (state_.readers) die(what, "as a reader");
 }
 
+// ---- in the place of another CPU ----
+
+void HostPlatform::wait_for_drain(Slot& slot) {
+    if (state_.held) die("pinning waits with a lock held:", kRankNames[state_.ranks[state_.held - 1]]);
+    slot.pinned.store(false, std::memory_order_release);
+    while (slot.stop.load(std::memory_order_acquire)) sched_yield();
+    announce(slot);
+}
+
+unsigned HostPlatform::on_each_cpu(void (*fn)(void*, unsigned), void* arg) {
+    static std::mutex one_at_a_time;
+    must_not_sleep("on_each_cpu");
+    const unsigned here = cpu();
+    std::lock_guard guard(one_at_a_time);
+    for (unsigned i = 0; i < kCpus; ++i) {
+        Slot& slot = slots_[i];
+        if (i != here) {
+            slot.stop.store(true, std::memory_order_seq_cst);
+            if (asymmetric()) membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+            while (slot.pinned.load(std::memory_order_seq_cst)) sched_yield();
+        }
+        fn(arg, i);
+        slot.stop.store(false, std::memory_order_release);
+    }
+    return 0;
+}
+
 void HostPlatform::breathe() {
     must_not_sleep("breathe");
     if (threads_now.load(std::memory_order_relaxed) > 1) sched_yield();

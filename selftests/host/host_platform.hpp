@@ -8,6 +8,8 @@
 //   readers     epochs. A reader stores the epoch into its slot with plain stores; the rare
 //               side (reclaiming) makes them visible with membarrier(PRIVATE_EXPEDITED).
 //               Under ThreadSanitizer, or where the system call is refused, with locked ones
+//   on_each_cpu a thread that would pin its slot waits meanwhile (Dekker's two flags, the
+//               drainer's half of the fence again membarrier)
 //   metadata    zeroed, 64-byte aligned, tracked: a wrong size, a second free, a block left
 //               over are found; the n-th allocation can be refused
 //   locks       spin, then yield. A lock of a rank not above those held aborts with the
@@ -19,6 +21,9 @@
 //   Slot::epoch    its thread: relaxed + compiler fence   reclaimer: acquire, after the
 //                  (seq_cst without membarrier)           membarrier (seq_cst without)
 //                  leaving: release                       the same
+//   Slot::pinned   its thread: as epoch                   on_each_cpu: acquire, after stop and
+//                                                         the membarrier
+//   Slot::stop     on_each_cpu: seq_cst, then release     its thread: acquire, after pinned
 //   epoch_         retire: fetch_add acq_rel              reader: acquire
 //
 // A block retired at epoch t is freed when every slot is 0 or above t: a reader that
@@ -57,6 +62,8 @@ struct ThreadState {
 struct alignas(64) Slot {
     std::atomic<u64> epoch{0};
     std::atomic<bool> taken{false};
+    std::atomic<bool> pinned{false};
+    std::atomic<bool> stop{false};
 };
 struct Trace {
     std::atomic<u64> slabs_created{0};
@@ -96,11 +103,17 @@ public:
 
     static unsigned pin() {
         read_enter();
-        ++state_.pins;
+        if (state_.pins++ == 0) {
+            Slot& slot = slots_[state_.slot];
+            announce(slot);
+            while (slot.stop.load(std::memory_order_acquire)) wait_for_drain(slot);
+        }
         return static_cast<unsigned>(state_.slot);
     }
     static void unpin() {
-        if (state_.pins-- == 0) die("unpin without pin");
+        if (state_.pins == 0) die("unpin without pin");
+        if (state_.pins == 1) slots_[state_.slot].pinned.store(false, std::memory_order_release);
+        --state_.pins;
         read_leave();
     }
     static void read_enter() {
@@ -125,6 +138,8 @@ public:
         if (state_.slot < 0) take_slot();
         return static_cast<unsigned>(state_.slot);
     }
+    // fn(arg, cpu) for each slot, while its thread is kept from pinning. One caller at a time.
+    static unsigned on_each_cpu(void (*fn)(void* arg, unsigned cpu), void* arg);
     static void breathe();
     static u64 ns();
 
@@ -206,6 +221,15 @@ private:
         counter.fetch_add(n, std::memory_order_relaxed);
     }
     [[noreturn]] static void die(const char* what, const char* more = "", const char* other = "");
+    static void announce(Slot& slot) {
+        if (QUARRY_HOST_TSAN || !asymmetric_) {
+            slot.pinned.exchange(true, std::memory_order_seq_cst);
+        } else {
+            slot.pinned.store(true, std::memory_order_relaxed);
+            std::atomic_signal_fence(std::memory_order_seq_cst);
+        }
+    }
+    static void wait_for_drain(Slot& slot);
     static void take_slot();
     static void give_slot();
     static void must_not_sleep(const char* what);

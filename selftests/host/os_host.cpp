@@ -34,6 +34,9 @@ unsigned int quarry_os_pin(void) { return P::pin(); }
 void quarry_os_unpin(void) { P::unpin(); }
 unsigned int quarry_os_cpus(void) { return P::cpus(); }
 unsigned int quarry_os_cpu(void) { return P::cpu(); }
+unsigned int quarry_os_on_each_cpu(void (*fn)(void* arg, unsigned int cpu), void* arg) {
+    return P::on_each_cpu(fn, arg);
+}
 void quarry_os_breathe(void) { P::breathe(); }
 uint64_t quarry_os_ns(void) { return P::ns(); }
 

@@ -35,6 +35,9 @@ struct KernelPlatform {
     static void read_leave() { quarry_os_read_leave(); }
     static unsigned cpus() { return quarry_os_cpus(); }
     static unsigned cpu() { return quarry_os_cpu(); }
+    static unsigned on_each_cpu(void (*fn)(void* arg, unsigned cpu), void* arg) {
+        return quarry_os_on_each_cpu(fn, arg);
+    }
     static void breathe() { quarry_os_breathe(); }
     static u64 ns() { return quarry_os_ns(); }
 

@@ -12,6 +12,8 @@
 //               lookup is freed (RCU in the kernel, epochs on a host).
 //   meta_*      metadata: zeroed, aligned to 64 bytes, freed with the size it was
 //               asked for; retire frees after all present readers.
+//   on_each_cpu optional: runs a function in place of each CPU, with no pinned section of
+//               that CPU beside it (cache/cache.hpp says what it is for)
 //   breathe     a long loop lets others run: never pinned, no lock, no reader.
 //
 // `os` is an opaque pointer that the creator of a pool gave: the platform's own.

@@ -43,13 +43,18 @@ public:
     }
     static u32 words_of(const SizeClass& c) { return (c.slots + 31) / 32; }
 
-    // In zeroed memory of meta_bytes.
-    Slab(Offset base, u8 index, const SizeClass& c)
-        : base_(base), class_(&c), class_index_(index), free_(c.slots) {}
+    // In zeroed memory of `block_bytes`: meta_bytes, or more when it comes from a reserve.
+    Slab(Offset base, u8 index, const SizeClass& c, u64 block_bytes)
+        : base_(base),
+          class_(&c),
+          class_index_(index),
+          free_(c.slots),
+          block_bytes_(static_cast<u32>(block_bytes)) {}
 
     Offset base() const { return base_; }
     const SizeClass& size_class() const { return *class_; }
     u8 class_index() const { return class_index_; }
+    u64 block_bytes() const { return block_bytes_; }
     u32 words() const { return words_of(*class_); }
     u32 slots() const { return class_->slots; }
 
@@ -140,6 +145,7 @@ private:
     u16 pins_ = 0;
     std::atomic<u32> pending_{0};
     u32 free_;
+    u32 block_bytes_;
     u16 hint_ = 0;
     u16 changes_ = 0;
 };

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "../pages/buddy.hpp"
+#include "meta_reserve.hpp"
 #include "slab.hpp"
 
 namespace quarry {
@@ -58,6 +59,18 @@ public:
     }
     SlabAllocator(const SlabAllocator&) = delete;
     SlabAllocator& operator=(const SlabAllocator&) = delete;
+
+    // Atomic callers of add_slab draw their metadata on it first. Its blocks hold any
+    // slab of the classes, and it outlives this.
+    void use_reserve(MetaReserve<P>& reserve) { reserve_ = &reserve; }
+    static u64 largest_meta_bytes(const SizeClass* classes, u32 count) {
+        u64 most = 0;
+        for (u32 c = 0; c < count; ++c) {
+            const u64 bytes = SlabT::meta_bytes(classes[c]);
+            if (bytes > most) most = bytes;
+        }
+        return most;
+    }
 
     // Context: task. Errors: no_memory.
     Error init() {
@@ -164,13 +177,18 @@ public:
         const SizeClass& size_class = classes_[c];
         auto block = buddy_.alloc(size_class.order, zone);
         if (!block) return block.error();
-        void* memory = P::meta_alloc(SlabT::meta_bytes(size_class), context);
+        u64 bytes = SlabT::meta_bytes(size_class);
+        void* memory = nullptr;
+        if (reserve_ && context == Context::atomic && (memory = reserve_->take()))
+            bytes = reserve_->block_bytes();
+        else
+            memory = P::meta_alloc(bytes, context);
         if (!memory) {
             (void)buddy_.free(*block, size_class.order);
             return Error::no_memory;
         }
         const Offset base = value(*block) * kPageBytes;
-        auto* slab = new (memory) SlabT(base, static_cast<u8>(c), size_class);
+        auto* slab = new (memory) SlabT(base, static_cast<u8>(c), size_class, bytes);
         if (zero) P::zero(os_, base, size_class.slab_bytes());
         buddy_.mark_slab(*block, size_class.order, slab, static_cast<u8>(c));
         P::trace_slab_create(os_, size_class.slot_bytes, base, size_class.slab_bytes());
@@ -181,7 +199,7 @@ public:
         ++bin.idle_count;
         ++bin.slabs;
         bin.free += size_class.slots;
-        meta_bytes_.fetch_add(SlabT::meta_bytes(size_class), std::memory_order_relaxed);
+        meta_bytes_.fetch_add(bytes, std::memory_order_relaxed);
         return Error::none;
     }
 
@@ -315,8 +333,8 @@ private:
         const PageNumber first{slab.base() / kPageBytes};
         P::trace_slab_destroy(os_, size_class.slot_bytes, slab.base(), size_class.slab_bytes());
         buddy_.unmark_slab(first, size_class.order);
-        P::meta_retire(&slab, SlabT::meta_bytes(size_class));
-        meta_bytes_.fetch_sub(SlabT::meta_bytes(size_class), std::memory_order_relaxed);
+        meta_bytes_.fetch_sub(slab.block_bytes(), std::memory_order_relaxed);
+        P::meta_retire(&slab, slab.block_bytes());
         (void)buddy_.free(first, size_class.order);
     }
 
@@ -405,6 +423,7 @@ private:
     u32 keep_idle_;
     void* os_;
     Bin* bins_ = nullptr;
+    MetaReserve<P>* reserve_ = nullptr;
     std::atomic<u64> meta_bytes_{0};
 };
 

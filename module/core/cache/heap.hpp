@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// Heap: any size and alignment for drivers and hosts. Up to 2048 bytes from slabs through
+// per-CPU magazines, a page from the page cache, beyond that runs of pages.
+//
+//   Heap<P> heap(max_pages, os);  heap.init();
+//   heap.add_region(PageNumber{0}, pages, Zone::normal);
+//   if (auto object = heap.alloc(100, 8)) heap.free(*object);
+//
+// Fast path: pin, a local trylock flag, an array pop or push, the live byte; no lock, no
+// locked instruction, no slab header from 64 bytes up. A free finds the class by the page's
+// descriptor.
+//
+// Before pool_full, what is free anywhere is tried (law 7). A caller that may sleep: own
+// magazine, depot, slots on their way home, idle slabs, cached pages, all depots, all
+// CPUs' magazines, low memory's slots. An atomic caller: all of it but the other CPUs'
+// magazines. CPUs out of reach are counted.
+//
+// Context: alloc by its argument, frees any (NMI: alloc_cached and free_remote alone),
+// all others task. Costs: O(1); O(orders) for runs; O(log regions) with several regions;
+// reclaiming is bounded by what is cached. The audit is in heap_audit.hpp.
+#pragma once
+
+#include "../pages/page_cache.hpp"
+#include "cache.hpp"
+
+namespace quarry {
+
+namespace heap_detail {
+
+// Class of a size by (size - 1) / 8.
+inline constexpr std::array<u8, kMaxSlot / 8> kClassOf = [] {
+    std::array<u8, kMaxSlot / 8> table{};
+    for (u32 i = 0; i < table.size(); ++i) table[i] = static_cast<u8>(class_of(i * 8 + 8));
+    return table;
+}();
+
+// Offset to the number of its cell, which is also its place in the slab's marks.
+inline constexpr std::array<u16, kClasses> kCellMask = [] {
+    std::array<u16, kClasses> table{};
+    for (u32 c = 0; c < kClasses; ++c)
+        table[c] = static_cast<u16>((kSizeClasses[c].slab_bytes() >> kCellShift) - 1);
+    return table;
+}();
+// The first class whose live bytes go by cell.
+inline constexpr u32 kFirstByCell = 7;
+static_assert(kSizeClasses[kFirstByCell].slot_bytes == 64);
+
+// Stands for the home region of a heap that has none: no page is in it.
+inline constinit Region no_region{};
+
+}  // namespace heap_detail
+
+template <Platform P>
+class Heap {
+public:
+    using Slabs = SlabAllocator<P, LiveBytes>;
+    using SlabT = Slab<LiveBytes>;
+
+    // `max_pages`: the offset space, 1..2^52. `os` goes to the hooks.
+    Heap(u64 max_pages, void* os)
+        : os_(os),
+          buddy_(max_pages),
+          pages_(buddy_),
+          reserve_(reserve_block()),
+          slabs_(buddy_, live_bytes_, kHeapClassTable.data(), kHeapClasses, os),
+          caches_(buddy_, slabs_) {
+        slabs_.use_reserve(reserve_);
+    }
+    // Quiescent; live objects are forgotten.
+    ~Heap() {
+        if (ready_) caches_.flush_quiescent(), caches_.flush_depots();
+    }
+    Heap(const Heap&) = delete;
+    Heap& operator=(const Heap&) = delete;
+
+    // Context: task. Errors: invalid, no_memory.
+    Error init() {
+        if (buddy_.max_pages() == 0 || buddy_.max_pages() > kMaxHeapPages) return Error::invalid;
+        if (const Error e = reserve_.init(); !ok(e)) return e;
+        if (const Error e = slabs_.init(); !ok(e)) return e;
+        if (const Error e = pages_.init(); !ok(e)) return e;
+        if (const Error e = caches_.init(); !ok(e)) return e;
+        ready_ = true;
+        return Error::none;
+    }
+
+    // Metadata for regions of so many pages in all: page states and the reserve. Slabs take
+    // theirs as they come, magazines as CPUs use them.
+    static u64 required_meta_bytes(u64 pages) {
+        return sizeof(Heap) + Buddy<P>::required_meta_bytes(pages) +
+               MetaReserve<P>::required_meta_bytes(reserve_block());
+    }
+
+    // ---- regions; serialised by the caller, context: task ----
+
+    // Errors: those of Buddy::add_region.
+    Result<u64> add_region(PageNumber first, u64 pages, Zone zone, void* cookie = nullptr) {
+        const auto added = buddy_.add_region(first, pages, zone, cookie);
+        if (added) choose_home(kNoPage);
+        reserve_.refill();
+        return added;
+    }
+    // Errors: not_found, busy (something of it is allocated; nothing has changed).
+    Error remove_region(PageNumber first) {
+        drain();
+        if (const Error e = buddy_.isolate_region(first); !ok(e)) return e;
+        choose_home(value(first));  // readers that still use it keep it from being freed
+        return buddy_.remove_region(first);
+    }
+
+    // ---- objects ----
+
+    // `align` a power of two; 8 at least is given. Errors: invalid (no size, no power of
+    // two), too_large (above 2^20 pages), no_memory (metadata), pool_full, uninitialised.
+    [[gnu::always_inline]] Result<Offset> alloc(u64 size, u64 align = kGrain,
+                                                Context context = Context::may_sleep,
+                                                Zone zone = Zone::normal) {
+        if (size - 1 >= kMaxSlot || align != kGrain || zone != Zone::normal) [[unlikely]]
+            return alloc_other(size, align, context, zone);
+        const u32 c = heap_detail::kClassOf[(size - 1) / 8];
+        const Offset offset = pop(c);
+        if (offset != kNone) [[likely]]
+            return offset;
+        return alloc_slow(c, context);
+    }
+
+    // The object's usable bytes are zeroed, through the platform.
+    Result<Offset> alloc_zeroed(u64 size, u64 align = kGrain,
+                                Context context = Context::may_sleep, Zone zone = Zone::normal) {
+        const auto offset = alloc(size, align, context, zone);
+        if (offset) P::zero(os_, *offset, usable_size(*offset));
+        return offset;
+    }
+
+    // From this CPU's magazine, or pool_full; for contexts that may take no lock, NMI too.
+    Result<Offset> alloc_cached(u64 size) {
+        if (size - 1 >= kMaxSlot) return Error::invalid;
+        const Offset offset = pop(heap_detail::kClassOf[(size - 1) / 8]);
+        return offset != kNone ? Result<Offset>(offset) : Error::pool_full;
+    }
+
+    struct Granted {
+        u32 done = 0;
+        Error why = Error::none;
+    };
+    // n objects of one size. A partial result says why no more.
+    Granted alloc_bulk(u64 size, u64 align, u32 n, Offset* out,
+                       Context context = Context::may_sleep, Zone zone = Zone::normal) {
+        Granted g;
+        if (size == 0 || !is_power_of_two(align)) return {0, Error::invalid};
+        if (size <= kMaxSlot && align <= kMaxSlot) {
+            g.why = take(class_in(class_of(size, align), zone), n, out, g.done, context);
+            return g;
+        }
+        for (; g.done < n; ++g.done) {
+            const auto one = alloc(size, align, context, zone);
+            if (!one) return {g.done, one.error()};
+            out[g.done] = *one;
+        }
+        return g;
+    }
+
+    // Errors: misaligned, out_of_range, no_region, not_object, already_free.
+    [[gnu::always_inline]] Error free(Offset offset) { return free_if<false>(offset, 0); }
+
+    // Errors: wrong_size when no allocation of `size` bytes can have given this object;
+    // those of free.
+    [[gnu::always_inline]] Error free_sized(Offset offset, u64 size) {
+        return free_if<true>(offset, size);
+    }
+
+    // In order; stops at the first that is refused.
+    Granted free_bulk(const Offset* offsets, u32 n) {
+        Granted g;
+        for (; g.done < n; ++g.done) {
+            g.why = free(offsets[g.done]);
+            if (!ok(g.why)) break;
+        }
+        return g;
+    }
+
+    // A slot goes straight home; for contexts that may take no lock, NMI too. Errors: those
+    // of free; not_supported for pages.
+    Error free_remote(Offset offset) {
+        PinGuard<P> pin;
+        Place place;
+        if (const Error e = locate(offset, place); !ok(e)) return e;
+        if (!place.slab) return Error::not_supported;
+        place.live->store(0, std::memory_order_relaxed);
+        caches_.home(offset);
+        return Error::none;
+    }
+
+    // Bytes of a live object that its owner may use; 0 when it is none. Context: any.
+    u64 usable_size(Offset offset) {
+        PinGuard<P> pin;
+        Place place;
+        if (!ok(locate(offset, place))) return 0;
+        return place.slab ? place.slab->size_class().slot_bytes : place.pages * kPageBytes;
+    }
+
+    // The object stays where it is: as long as `size` fits. Pages that a smaller run no
+    // longer needs are given back. Errors: cannot_grow (the caller copies), invalid, those
+    // of free.
+    Error resize_in_place(Offset offset, u64 size) {
+        Place place;
+        {
+            PinGuard<P> pin;
+            if (const Error e = locate(offset, place); !ok(e)) return e;
+            if (size == 0) return Error::invalid;
+            if (place.slab)
+                return size <= place.slab->size_class().slot_bytes ? Error::none
+                                                                   : Error::cannot_grow;
+        }
+        const u64 pages = size / kPageBytes + (size % kPageBytes != 0);
+        if (pages > place.pages) return Error::cannot_grow;
+        if (pages == place.pages) return Error::none;
+        return buddy_.free(PageNumber{offset / kPageBytes} + pages, place.pages - pages);
+    }
+
+    // ---- pages ----
+
+    // A block of 2^order pages, aligned to its size. Errors: as alloc.
+    Result<Offset> alloc_pages(Order order, Zone zone = Zone::normal,
+                               Context context = Context::may_sleep) {
+        return with_reclaim(context, [&] {
+            return value(order) == 0 ? pages_.alloc(zone) : buddy_.alloc(order, zone);
+        });
+    }
+    // Exactly n contiguous pages, the first at a multiple of 2^align. Errors: as alloc.
+    Result<Offset> alloc_pages_exact(u64 n, Zone zone = Zone::normal,
+                                     Context context = Context::may_sleep,
+                                     Order align = Order{0}) {
+        return with_reclaim(context, [&] {
+            return n == 1 && value(align) == 0 ? pages_.alloc(zone)
+                                               : buddy_.alloc_exact(n, zone, align);
+        });
+    }
+    // Errors: misaligned, and those of Buddy::free (wrong_size for another count).
+    Error free_pages(Offset offset, Order order) {
+        if (offset % kPageBytes) return Error::misaligned;
+        const PageNumber page{offset / kPageBytes};
+        return value(order) == 0 ? pages_.free(page) : buddy_.free(page, order);
+    }
+    Error free_pages_exact(Offset offset, u64 n) {
+        if (offset % kPageBytes) return Error::misaligned;
+        const PageNumber page{offset / kPageBytes};
+        return n == 1 ? pages_.free(page) : buddy_.free(page, n);
+    }
+
+    // ---- upkeep; context: task ----
+
+    // Everything cached goes home, every empty slab to the buddy.
+    void drain() {
+        pages_.drain();
+        note_unreachable(caches_.flush_cpus());
+        caches_.flush_depots();
+        ReadGuard<P> reader;
+        slabs_.reclaim_all();
+    }
+
+    struct Stat {
+        u64 bytes, free_bytes, used_bytes, objects, meta_bytes, regions, slabs, unreachable;
+    };
+    // Sums of hints: exact when nothing else runs.
+    Stat stat() {
+        Stat s{};
+        ReadGuard<P> reader;
+        s.bytes = buddy_.total_pages() * kPageBytes;
+        s.regions = buddy_.region_count();
+        u64 slab_bytes = 0;
+        for (u32 c = 0; c < kHeapClasses; ++c) {
+            const auto counts = slabs_.count(c);
+            const u64 cached = caches_.cached(c);
+            const u64 live = counts.taken > cached ? counts.taken - cached : 0;
+            s.slabs += counts.slabs;
+            s.objects += live;
+            s.used_bytes += live * kHeapClassTable[c].slot_bytes;
+            slab_bytes += counts.slabs * kHeapClassTable[c].slab_bytes();
+        }
+        const u64 idle = (buddy_.free_pages() + pages_.count()) * kPageBytes + slab_bytes;
+        const u64 run_bytes = s.bytes > idle ? s.bytes - idle : 0;
+        s.used_bytes += run_bytes;
+        s.free_bytes = s.bytes - s.used_bytes;
+        s.meta_bytes = sizeof(Heap) + buddy_.meta_bytes() + pages_.meta_bytes() +
+                       slabs_.meta_bytes() + reserve_.meta_bytes() + caches_.meta_bytes();
+        s.unreachable = unreachable_.load(std::memory_order_relaxed);
+        return s;
+    }
+
+    void* os() const { return os_; }
+    Buddy<P>& buddy() { return buddy_; }
+    PageCache<P>& pages() { return pages_; }
+    Slabs& slabs() { return slabs_; }
+    CpuCaches<P>& caches() { return caches_; }
+
+private:
+    static constexpr Offset kNone = ~Offset{0};
+    static constexpr u64 kNoPage = ~u64{0};
+    static constexpr u64 kMaxHeapPages = u64{1} << 52;
+    static constexpr u64 kPageShift = 12;
+
+    static u64 reserve_block() {
+        return round_up(Slabs::largest_meta_bytes(kHeapClassTable.data(), kHeapClasses), 64);
+    }
+    static u32 class_in(u32 c, Zone zone) { return zone == Zone::normal ? c : c + kClasses; }
+
+    // What an offset names.
+    struct Place {
+        SlabT* slab = nullptr;  // null: a run
+        LiveByte* live = nullptr;
+        u64 pages = 0;
+    };
+
+    // ---- fast path ----
+
+    // An object of this CPU's magazine, live from here on; kNone when that cannot be.
+    [[gnu::always_inline]] Offset pop(u32 c) {
+        CpuCache& cache = caches_.of(P::pin());
+        Offset offset = kNone;
+        if (cache.enter()) [[likely]] {
+            if (const Entry* e = cache.magazine[c].pop()) [[likely]] {
+                // A duplicate is left to the slow path, which finds the object taken.
+                if (LiveBytes::set(*e->live, e->offset)) [[likely]]
+                    offset = e->offset;
+                else
+                    report_duplicate(e->offset);
+            }
+            cache.leave();
+        }
+        P::unpin();
+        return offset;
+    }
+
+    template <bool Sized>
+    [[gnu::always_inline]] Error free_if(Offset offset, u64 size) {
+        using namespace heap_detail;
+        const unsigned cpu = P::pin();
+        const Region* home = home_.load(std::memory_order_acquire);
+        // Rotated, so that a misaligned offset is beyond every region.
+        const u64 grains = offset >> 3 | offset << 61;
+        const u64 index = (grains >> (kPageShift - 3)) - home->first;
+        if (index < home->pages) [[likely]] {
+            const PageDesc& desc = home->descs()[index];
+            const u64 word = desc.word();
+            const u32 c = desc.size_class();
+            if (PageDesc::state(word) == PageState::slab && c < kClasses) [[likely]] {
+                auto* slab = reinterpret_cast<SlabT*>(word - static_cast<u64>(PageState::slab));
+                u32 cell = static_cast<u32>(offset >> kCellShift) & kCellMask[c];
+                if (c < kFirstByCell) cell = LiveBytes::Marks::index(
+                    kSizeClasses[c], static_cast<u32>(offset) &
+                                         static_cast<u32>(kSizeClasses[c].slab_bytes() - 1));
+                LiveByte& live = slab->marks().at(cell);
+                const bool fits = !Sized || (size - 1 < kMaxSlot && kClassOf[(size - 1) / 8] == c);
+                if (live.load(std::memory_order_relaxed) == live_mark(offset) && fits) [[likely]] {
+                    live.store(0, std::memory_order_relaxed);
+                    CpuCache& cache = caches_.of(cpu);
+                    if (cache.enter()) [[likely]] {
+                        const bool pushed = cache.magazine[c].push(offset, &live);
+                        cache.leave();
+                        if (pushed) [[likely]] {
+                            P::unpin();
+                            return Error::none;
+                        }
+                    }
+                    return put_and_unpin(c, offset, live);
+                }
+            }
+        }
+        P::unpin();
+        return Sized ? free_sized_slow(offset, size) : free_slow(offset);
+    }
+
+    // ---- slow path: objects ----
+
+    [[gnu::noinline, gnu::cold]] void report_duplicate(Offset offset) {
+        P::corruption(os_, QUARRY_CORRUPT_DUPLICATE, offset, 0);
+    }
+    [[gnu::noinline]] Error put_and_unpin(u32 c, Offset offset, LiveByte& live) {
+        caches_.put(c, offset, &live);
+        P::unpin();
+        return Error::none;
+    }
+
+    [[gnu::noinline]] Result<Offset> alloc_slow(u32 c, Context context) {
+        Offset offset = 0;
+        u32 done = 0;
+        const Error e = take(c, 1, &offset, done, context);
+        if (!ok(e)) return e;
+        return offset;
+    }
+
+    [[gnu::noinline]] Result<Offset> alloc_other(u64 size, u64 align, Context context, Zone zone) {
+        if (size == 0 || !is_power_of_two(align) || static_cast<u32>(zone) >= kZones)
+            return Error::invalid;
+        if (size <= kMaxSlot && align <= kMaxSlot)
+            return alloc_slow(class_in(class_of(size, align), zone), context);
+        if (size > pages_of(kMaxOrder) * kPageBytes || align > pages_of(kMaxOrder) * kPageBytes)
+            return Error::too_large;
+        Order order{0};
+        if (align > kPageBytes) order = Order{static_cast<u8>(lowest_bit(align) - kPageShift)};
+        return alloc_pages_exact((size + kPageBytes - 1) / kPageBytes, zone, context, order);
+    }
+
+    // n objects of class c; `done` says how many.
+    Error take(u32 c, u32 n, Offset* out, u32& done, Context context) {
+        if (c < kClasses) (void)caches_.equip(c, context);
+        for (u32 stage = 0; done < n;) {
+            const u32 got = caches_.grab(c, n - done, out + done);
+            done += got;
+            if (done == n) break;
+            const Zone zone = c < kClasses ? Zone::normal : Zone::lowmem;
+            const Error e = slabs_.add_slab(c, zone, context);
+            if (ok(e)) {
+                if (context == Context::may_sleep) reserve_.refill();
+                continue;
+            }
+            if (got) continue;  // others free meanwhile: begin with the cheap ones again
+            if (reclaim(stage++, context)) continue;
+            if (c < kClasses) {
+                ReadGuard<P> reader;
+                done += caches_.grab_from_slabs(c + kClasses, n - done, out + done);
+            }
+            return done == n ? Error::none : e;
+        }
+        return Error::none;
+    }
+
+    // Makes room, each stage more of it; false when there is nothing more to try.
+    bool reclaim(u32 stage, Context context) {
+        switch (stage) {
+        case 0: {
+            pages_.drain();
+            ReadGuard<P> reader;
+            slabs_.reclaim_all();
+            return true;
+        }
+        case 1:
+            caches_.flush_here();
+            break;
+        case 2:
+            if (context == Context::atomic) return false;
+            note_unreachable(caches_.flush_cpus());
+            break;
+        default: return false;
+        }
+        caches_.flush_depots();
+        ReadGuard<P> reader;
+        slabs_.reclaim_all();
+        return true;
+    }
+
+    template <typename Try>
+    Result<Offset> with_reclaim(Context context, Try&& attempt) {
+        for (u32 stage = 0;;) {
+            const Result<PageNumber> page = attempt();
+            if (page) return value(*page) << kPageShift;
+            if (page.error() != Error::pool_full || !reclaim(stage++, context))
+                return page.error();
+        }
+    }
+
+    // Pinned. What a live object's offset names, or why it names none.
+    Error locate(Offset offset, Place& place) {
+        if (offset % kGrain) return Error::misaligned;
+        const PageNumber page{offset >> kPageShift};
+        if (value(page) >= buddy_.max_pages()) return Error::out_of_range;
+        const PageDesc* desc = buddy_.find(page);
+        if (!desc) return Error::no_region;
+        const u64 word = desc->word();
+        if (PageDesc::state(word) == PageState::slab) {
+            place.slab = PageDesc::slab<SlabT>(word);
+            if (place.slab->slot_at(offset) == place.slab->slots()) return Error::not_object;
+            place.live = &LiveBytes::byte_of(*place.slab, offset);
+            return LiveBytes::is_live(*place.live) ? Error::none : Error::already_free;
+        }
+        const auto pages = buddy_.run_pages(page);
+        if (!pages) return pages.error();
+        if (offset % kPageBytes) return Error::not_object;
+        place.pages = *pages;
+        return Error::none;
+    }
+
+    [[gnu::noinline]] Error free_slow(Offset offset) {
+        Place place;
+        PinGuard<P> pin;
+        if (const Error e = locate(offset, place); !ok(e)) return e;
+        return free_place(offset, place);
+    }
+    [[gnu::noinline]] Error free_sized_slow(Offset offset, u64 size) {
+        Place place;
+        PinGuard<P> pin;
+        if (const Error e = locate(offset, place); !ok(e)) return e;
+        const bool fits = place.slab ? may_be_in(place.slab->class_index() % kClasses, size)
+                                     : size / kPageBytes + (size % kPageBytes != 0) == place.pages;
+        return fits ? free_place(offset, place) : Error::wrong_size;
+    }
+    Error free_place(Offset offset, Place& place) {
+        if (!place.slab) {
+            const PageNumber page{offset >> kPageShift};
+            return place.pages == 1 ? pages_.free(page) : buddy_.free_run(page).error();
+        }
+        place.live->store(0, std::memory_order_relaxed);
+        caches_.put(place.slab->class_index(), offset, place.live);
+        return Error::none;
+    }
+    // Is there an alignment by which `size` bytes come from class c?
+    static bool may_be_in(u32 c, u64 size) {
+        if (size == 0 || size > kMaxSlot) return false;
+        for (u64 align = kGrain; align <= kMaxSlot; align *= 2)
+            if (class_of(size, align) == c) return true;
+        return false;
+    }
+
+    // The largest region serves the fast path of free; `but` is on its way out.
+    void choose_home(u64 but) {
+        u64 first = kNoPage;
+        u64 most = 0;
+        buddy_.for_each_region([&](const auto& region) {
+            if (region.first == but || region.pages <= most) return;
+            first = region.first;
+            most = region.pages;
+        });
+        ReadGuard<P> reader;
+        const Region* region = first == kNoPage ? nullptr : buddy_.region_of(PageNumber{first});
+        home_.store(region ? region : &heap_detail::no_region, std::memory_order_release);
+    }
+    void note_unreachable(unsigned cpus) {
+        if (cpus) unreachable_.fetch_add(cpus, std::memory_order_relaxed);
+    }
+
+    std::atomic<const Region*> home_{&heap_detail::no_region};
+    void* os_;
+    bool ready_ = false;
+    Buddy<P> buddy_;
+    PageCache<P> pages_;
+    LiveBytes live_bytes_;
+    MetaReserve<P> reserve_;
+    Slabs slabs_;
+    CpuCaches<P> caches_;
+    std::atomic<u64> unreachable_{0};
+};
+
+}  // namespace quarry
