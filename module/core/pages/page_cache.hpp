@@ -15,14 +15,15 @@
 //                  page -> none            its CPU, before cached->run relaxed
 //                  page -> none            drain: CAS, after cached->run and before the
 //                                          page goes to the buddy      relaxed
-//   count, busy    its CPU alone           relaxed; anyone reads count as a hint
+//   count          its CPU alone           relaxed; anyone reads it as a hint
+//   turn           even -> odd -> even     its CPU: enter, leave       release, audit's acquire
 //
 // While a page is cached, some slot names it, or its CPU is about to: a slot loses a page
 // only to somebody who then finds the word changed, or changes it. A drain that is late
 // may leave behind a slot whose page is not cached, or is cached elsewhere: whoever takes
 // it loses the CAS and takes the next, or wins it and is right.
 //
-// `busy` keeps an interrupt on the same CPU out of a half-made change: it then goes to
+// An odd `turn` keeps an interrupt on the same CPU out of a half-made change: it then goes to
 // the buddy. Pages of the other zone are never cached.
 //
 // Context: any; pins by itself. Costs: O(1) with one locked instruction while the magazine
@@ -88,7 +89,6 @@ public:
         if (word != run_word(region->id) || !m.enter()) return buddy_.free(page, Order{0});
         Error e = Error::none;
         if (m.count_now() == kCapacity) flush(m);
-        m.note_move();
         if (desc.change(word, cached_word(region->id)))
             m.push(page);
         else
@@ -117,7 +117,8 @@ public:
     // Audits the buddy and the magazines: some slot names every cached page. The count is
     // compared only if no page moved from the first step to the last. Context: task.
     BuddyCensus verify(Audit& audit) const {
-        const u64 before = moves();
+        bool still = true;
+        const u64 before = moves(still);
         BuddyCensus census = buddy_.verify(audit);
         u64 named = 0;
         for (u32 cpu = 0; cpu < cpus_; ++cpu) {
@@ -126,7 +127,7 @@ public:
             for (const auto& slot : m.slot) named += names_cached(slot);
             P::breathe();
         }
-        census.quiet = census.quiet && moves() == before;
+        census.quiet = census.quiet && moves(still) == before && still;
         audit.expect(!census.quiet || named >= census.cached_pages,
                      "a cached page is in no magazine", 0);
         return census;
@@ -144,9 +145,8 @@ private:
     }
 
     struct alignas(64) Magazine {
-        std::atomic<u32> busy{0};
-        std::atomic<u32> count{0};
-        std::atomic<u64> moves{0};  // pushes and pops ever begun, its CPU's
+        std::atomic<u64> turn{0};
+        std::atomic<u64> count{0};
         std::atomic<u64> slot[kCapacity];
 
         Magazine() {
@@ -154,20 +154,19 @@ private:
         }
         // Only interrupts of this CPU can be in the way: no locked instruction.
         bool enter() {
-            if (busy.load(std::memory_order_relaxed)) return false;
-            busy.store(1, std::memory_order_relaxed);
+            const u64 t = turn.load(std::memory_order_relaxed);
+            if (t % 2) return false;
+            turn.store(t + 1, std::memory_order_relaxed);
             std::atomic_signal_fence(std::memory_order_seq_cst);
             return true;
         }
         void leave() {
-            std::atomic_signal_fence(std::memory_order_seq_cst);
-            busy.store(0, std::memory_order_relaxed);
+            turn.store(turn.load(std::memory_order_relaxed) + 1, std::memory_order_release);
         }
-        u32 count_now() const { return count.load(std::memory_order_relaxed); }
+        u32 count_now() const {
+            return static_cast<u32>(count.load(std::memory_order_relaxed));
+        }
         void set_count(u32 n) { count.store(n, std::memory_order_relaxed); }
-        void note_move() {
-            moves.store(moves.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-        }
         void push(PageNumber page) {
             const u32 n = count_now();
             slot[n].store(value(page), std::memory_order_release);
@@ -176,10 +175,16 @@ private:
     };
     static_assert(sizeof(Magazine) == 512);
 
-    u64 moves() const {
-        u64 sum = drains_.load(std::memory_order_acquire);
-        for (u32 cpu = 0; cpu < cpus_; ++cpu)
-            sum += magazines_[cpu].moves.load(std::memory_order_acquire);
+    // How often a magazine was changed; not `still` when one is being changed.
+    u64 moves(bool& still) const {
+        const u64 drains = drains_.load(std::memory_order_acquire);
+        still = still && static_cast<u32>(drains) == 0;
+        u64 sum = drains >> 32;
+        for (u32 cpu = 0; cpu < cpus_; ++cpu) {
+            const u64 turn = magazines_[cpu].turn.load(std::memory_order_acquire);
+            still = still && turn % 2 == 0;
+            sum += turn;
+        }
         return sum;
     }
     bool names_cached(const std::atomic<u64>& slot) const {
@@ -191,7 +196,6 @@ private:
 
     // The newest page that is still ours; kNone when there is none.
     PageNumber pop(Magazine& m) {
-        m.note_move();
         for (u32 n = m.count_now(); n-- > 0;) {
             const u64 page = m.slot[n].load(std::memory_order_relaxed);
             m.slot[n].store(kEmpty, std::memory_order_relaxed);
@@ -213,7 +217,6 @@ private:
     }
 
     bool refill(Magazine& m) {
-        m.note_move();
         PageNumber fresh[kHalf];
         const u32 n = buddy_.alloc_pages(kHalf, zone_, fresh);
         for (u32 i = n; i-- > 0;) {  // the first one is popped first
@@ -227,7 +230,6 @@ private:
 
     // The older half goes; the newer one moves down.
     void flush(Magazine& m) {
-        m.note_move();
         PageNumber old[kHalf];
         u32 n = 0;
         for (u32 i = 0; i < kHalf; ++i) {
@@ -244,7 +246,7 @@ private:
     }
 
     u32 drain(Magazine& m) {
-        drains_.fetch_add(1, std::memory_order_acq_rel);
+        drains_.fetch_add((u64{1} << 32) + 1, std::memory_order_acq_rel);
         PageNumber pages[kHalf];
         u32 given = 0;
         for (u32 i = 0; i < kCapacity;) {
@@ -259,13 +261,14 @@ private:
             buddy_.free_pages(pages, n);
             given += n;
         }
+        drains_.fetch_sub(1, std::memory_order_release);
         return given;
     }
 
     Buddy<P, PageShift>& buddy_;
     Zone zone_;
     u32 cpus_ = 0;
-    std::atomic<u64> drains_{0};
+    std::atomic<u64> drains_{0};  // begun in the upper half, in flight in the lower
     Magazine* magazines_ = nullptr;
 };
 

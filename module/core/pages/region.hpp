@@ -176,6 +176,7 @@ public:
         t->entries()[at].set(nullptr);
         chunks_[region.id / 256].load(std::memory_order_relaxed)->region[region.id % 256].store(
             nullptr, std::memory_order_release);
+        if (region.id < first_id_) first_id_ = region.id;
         live_.store(count() - 1, std::memory_order_relaxed);
         charge(-Region::meta_bytes(region.pages));
         P::meta_retire(&region, Region::meta_bytes(region.pages));
@@ -225,7 +226,7 @@ private:
     // An id that no region has; null when its chunk cannot be had.
     std::atomic<Region*>* unused_id(u16& id) {
         for (u32 tries = 0; tries < kMaxRegions; ++tries) {
-            const u32 next = (last_id_ + tries) % kMaxRegions;
+            const u32 next = (first_id_ + tries) % kMaxRegions;
             auto& slot = chunks_[next / 256];
             Chunk* chunk = slot.load(std::memory_order_relaxed);
             if (!chunk) {
@@ -236,7 +237,7 @@ private:
             }
             if (chunk->region[next % 256].load(std::memory_order_relaxed)) continue;
             id = static_cast<u16>(next);
-            last_id_ = next + 1;
+            first_id_ = next;
             return &chunk->region[next % 256];
         }
         return nullptr;
@@ -306,7 +307,7 @@ private:
     std::atomic<Table*> table_{nullptr};
     Table* spare_ = nullptr;
     std::atomic<u32> live_{0};
-    u32 last_id_ = 0;
+    u32 first_id_ = 0;  // no smaller one is unused
     std::atomic<u64> meta_bytes_{0};
     std::atomic<Chunk*> chunks_[kMaxRegions / 256] = {};
 };

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+//
+// PageCache: magazines of single pages, errors at the call, draining from anywhere, and
+// threads that free, drain and race.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "../../module/core/pages/page_cache.hpp"
+#include "host_platform.hpp"
+
+namespace quarry {
+namespace {
+
+using P = HostPlatform;
+using Cache = PageCache<P>;
+
+#if QUARRY_HOST_TSAN
+constexpr int kRounds = 3000;
+#else
+constexpr int kRounds = 400000;
+#endif
+
+constexpr PageNumber page(u64 n) { return PageNumber{n}; }
+
+class PageCacheTest : public ::testing::Test {
+protected:
+    PageCacheTest() {
+        EXPECT_TRUE(buddy.add_region(page(0), 512, Zone::normal, nullptr));
+        EXPECT_TRUE(buddy.add_region(page(1024), 64, Zone::lowmem, nullptr));
+        EXPECT_EQ(cache.init(), Error::none);
+    }
+    ~PageCacheTest() override {
+        expect_clean();
+        cache.drain();
+        EXPECT_EQ(cache.count(), 0u);
+        expect_clean();
+    }
+    BuddyCensus expect_clean() {
+        Audit audit;
+        const BuddyCensus seen = cache.verify(audit);
+        EXPECT_TRUE(audit.clean()) << audit.result().first;
+        return seen;
+    }
+    PageState state_of(PageNumber p) {
+        ReadGuard<P> reader;
+        return buddy.find(p)->state();
+    }
+
+    Buddy<P> buddy{4096};
+    Cache cache{buddy};
+};
+
+TEST_F(PageCacheTest, AnAllocationAfterAFreeReturnsThatPageWithoutTheBuddy) {
+    const auto first = cache.alloc();
+    ASSERT_TRUE(first);
+    const u64 left = buddy.free_pages();
+    EXPECT_EQ(cache.free(*first), Error::none);
+    EXPECT_EQ(state_of(*first), PageState::cached);
+    EXPECT_EQ(*cache.alloc(), *first);
+    EXPECT_EQ(state_of(*first), PageState::run);
+    EXPECT_EQ(buddy.free_pages(), left);
+    EXPECT_EQ(cache.free(*first), Error::none);
+}
+
+TEST_F(PageCacheTest, ASecondFreeOfACachedPageIsRefusedAtTheCall) {
+    const auto p = cache.alloc();
+    EXPECT_EQ(cache.free(*p), Error::none);
+    EXPECT_EQ(cache.free(*p), Error::already_free);
+    EXPECT_EQ(buddy.free(*p, Order{0}), Error::already_free);
+    EXPECT_EQ(buddy.free(*p, u64{1}), Error::already_free);
+    EXPECT_EQ(buddy.free_run(*p).error(), Error::already_free);
+}
+
+TEST_F(PageCacheTest, EveryWrongFreeHasTheBuddysError) {
+    EXPECT_EQ(cache.free(page(600)), Error::no_region);
+    EXPECT_EQ(cache.free(page(4096)), Error::out_of_range);
+    EXPECT_EQ(cache.free(page(511)), Error::already_free);
+    const auto block = buddy.alloc(Order{3});
+    EXPECT_EQ(cache.free(*block), Error::wrong_size);
+    EXPECT_EQ(cache.free(*block + 1), Error::not_object);
+    alignas(64) char slab[64];
+    buddy.mark_slab(*block, Order{3}, slab, 0);
+    EXPECT_EQ(cache.free(*block), Error::not_object);
+    buddy.unmark_slab(*block, Order{3});
+    EXPECT_EQ(buddy.free(*block, Order{3}), Error::none);
+}
+
+TEST_F(PageCacheTest, ALoopAtTheBorderOfAMagazineMovesNoBatchEachRound) {
+    std::vector<PageNumber> held;
+    for (u32 i = 0; i < 3 * Cache::kCapacity; ++i) held.push_back(*cache.alloc());
+    for (u32 i = 0; i < 2 * Cache::kCapacity; ++i) {
+        EXPECT_EQ(cache.free(held.back()), Error::none);
+        held.pop_back();
+    }
+    const u64 before = buddy.free_pages();
+    u64 moves = 0, last = before;
+    for (int i = 0; i < 1000; ++i) {
+        const auto a = cache.alloc(), b = cache.alloc();
+        EXPECT_EQ(cache.free(*a), Error::none);
+        EXPECT_EQ(cache.free(*b), Error::none);
+        moves += buddy.free_pages() != last;
+        last = buddy.free_pages();
+    }
+    EXPECT_LE(moves, 1u);
+    for (const auto p : held) EXPECT_EQ(cache.free(p), Error::none);
+}
+
+TEST_F(PageCacheTest, EveryPageIsHadBeforeThePoolIsFullWhateverMagazineHoldsIt) {
+    // Another thread, so another CPU, leaves pages in its magazine.
+    std::thread other([&] {
+        P::Thread scope;
+        std::vector<PageNumber> mine;
+        for (int i = 0; i < 50; ++i) mine.push_back(*cache.alloc());
+        for (const auto p : mine) EXPECT_EQ(cache.free(p), Error::none);
+    });
+    other.join();
+    P::Thread scope;
+    std::set<u64> seen;
+    while (const auto p = cache.alloc()) seen.insert(value(*p));
+    EXPECT_EQ(seen.size(), 512u + 64u);
+    EXPECT_EQ(cache.alloc().error(), Error::pool_full);
+    for (const u64 p : seen) EXPECT_EQ(cache.free(page(p)), Error::none);
+}
+
+TEST_F(PageCacheTest, LowmemIsNeverCachedForNormalRequests) {
+    const auto low = cache.alloc(Zone::lowmem);
+    EXPECT_GE(value(*low), 1024u);
+    EXPECT_EQ(cache.free(*low), Error::none);
+    EXPECT_EQ(state_of(*low), PageState::free);
+    EXPECT_EQ(cache.count(), 0u);
+}
+
+TEST_F(PageCacheTest, ADrainGivesEveryPageBackAndTheBuddyMerges) {
+    std::vector<PageNumber> held;
+    for (int i = 0; i < 100; ++i) held.push_back(*cache.alloc());
+    for (const auto p : held) EXPECT_EQ(cache.free(p), Error::none);
+    const u64 cached = cache.count();
+    EXPECT_GT(cached, 0u);
+    EXPECT_EQ(expect_clean().cached_pages, cached);
+    EXPECT_EQ(cache.drain(), cached);
+    EXPECT_EQ(buddy.free_blocks(Order{9}, Zone::normal), 1u);
+    EXPECT_EQ(cache.drain(), 0u);
+}
+
+TEST_F(PageCacheTest, ARegionWithACachedPageIsBusyUntilTheDrain) {
+    EXPECT_EQ(cache.free(*cache.alloc()), Error::none);
+    EXPECT_EQ(buddy.isolate_region(page(0)), Error::busy);
+    cache.drain();
+    EXPECT_EQ(buddy.remove_region(page(0)), Error::none);
+    EXPECT_TRUE(buddy.add_region(page(0), 512, Zone::normal, nullptr));
+}
+
+TEST_F(PageCacheTest, AMagazineThatLosesAPageIsSeenByTheAudit) {
+    EXPECT_EQ(cache.free(*cache.alloc()), Error::none);
+    // A page becomes cached that no magazine names.
+    const auto lost = buddy.alloc(Order{0});
+    PageDesc* desc;
+    {
+        ReadGuard<P> reader;
+        desc = buddy.find(*lost);
+    }
+    const u64 run = desc->word();
+    desc->set(PageState::cached, Order{0}, PageDesc::region(run));
+    Audit audit;
+    cache.verify(audit);
+    EXPECT_FALSE(audit.clean());
+    EXPECT_STREQ(audit.result().first, "a cached page is in no magazine");
+    desc->set(run);
+    EXPECT_EQ(buddy.free(*lost, Order{0}), Error::none);
+}
+
+TEST(PageCache, RefusedMetadataIsAnErrorAndNothingIsLost) {
+    Buddy<P> buddy(64);
+    P::refuse_allocation(1);
+    Cache cache(buddy);
+    EXPECT_EQ(cache.init(), Error::no_memory);
+}
+
+TEST_F(PageCacheTest, OfTwoRacingFreesOfOnePageExactlyOneWins) {
+    std::atomic<u64> current{~u64{0}};
+    std::atomic<int> round{0}, wins{0}, done{0};
+    auto racer = [&](int who) {
+        P::Thread scope;
+        for (int r = 1; r <= kRounds / 20; ++r) {
+            while (round.load() < r) std::this_thread::yield();
+            const PageNumber p{current.load()};
+            const Error e = who == 0 || r % 2 ? cache.free(p) : buddy.free(p, Order{0});
+            EXPECT_TRUE(e == Error::none || e == Error::already_free) << int(e);
+            wins += e == Error::none;
+            ++done;
+        }
+    };
+    std::thread a(racer, 0), b(racer, 1);
+    for (int r = 1; r <= kRounds / 20; ++r) {
+        current = value(*buddy.alloc(Order{0}));
+        done = 0;
+        wins = 0;
+        round = r;
+        while (done.load() < 2) std::this_thread::yield();
+        ASSERT_EQ(wins.load(), 1) << r;
+    }
+    a.join();
+    b.join();
+}
+
+TEST_F(PageCacheTest, ThreadsThatAllocateFreeAndDrainNeverShareAPage) {
+    std::vector<std::atomic<int>> holder(512);
+    std::atomic<bool> stop{false};
+    auto worker = [&](int me) {
+        P::Thread scope;
+        std::mt19937_64 random(me);
+        std::vector<PageNumber> mine;
+        for (int i = 0; i < kRounds; ++i) {
+            if (random() % 2 || mine.empty()) {
+                if (const auto p = cache.alloc(); p && value(*p) < 512) {
+                    EXPECT_EQ(holder[value(*p)].exchange(me), 0);
+                    mine.push_back(*p);
+                } else if (p) {
+                    EXPECT_EQ(cache.free(*p), Error::none);
+                }
+            } else {
+                const size_t n = random() % mine.size();
+                const PageNumber p = mine[n];
+                mine[n] = mine.back();
+                mine.pop_back();
+                EXPECT_EQ(holder[value(p)].exchange(0), me);
+                EXPECT_EQ(cache.free(p), Error::none);
+            }
+        }
+        for (const auto p : mine) {
+            holder[value(p)] = 0;
+            EXPECT_EQ(cache.free(p), Error::none);
+        }
+    };
+    std::thread drainer([&] {
+        P::Thread scope;
+        while (!stop.load()) {
+            cache.drain();
+            Audit audit;
+            cache.verify(audit);
+            EXPECT_TRUE(audit.clean()) << audit.result().first;
+        }
+    });
+    std::thread a(worker, 1), b(worker, 2);
+    a.join();
+    b.join();
+    stop = true;
+    drainer.join();
+    cache.drain();
+    EXPECT_EQ(buddy.free_pages(), buddy.total_pages());
+}
+
+}  // namespace
+}  // namespace quarry
