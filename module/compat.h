@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Every difference between the kernels that Quarry builds for (6.1, 6.12, 7.2
+ * and later), each with the subject of the upstream commit that made it. No
+ * other file asks for a version.
+ */
+#ifndef QUARRY_COMPAT_H
+#define QUARRY_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/version.h>
+
+/* 6.3: "mm: introduce vma->vm_flags wrapper functions" */
+static inline void quarry_vm_flags_mod(struct vm_area_struct *vma, unsigned long set,
+				       unsigned long clear)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_mod(vma, set, clear);
+#else
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+/* 6.3: "driver core: make struct device_type.devnode() take a const *" */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#define QUARRY_DEVNODE_DEVICE const struct device
+#else
+#define QUARRY_DEVNODE_DEVICE struct device
+#endif
+
+#endif /* QUARRY_COMPAT_H */

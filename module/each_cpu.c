@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The hook quarry_os_on_each_cpu: a function runs in the place of every CPU, so
+ * that what that CPU's pinned callers own (per-CPU magazines) can be taken from
+ * elsewhere. By work on an online CPU; for an offline one by the caller itself,
+ * hotplug being held off. At most 10 ms in all: a CPU that a real-time task
+ * keeps is left out and counted.
+ *
+ * One caller at a time, since two of them could stand for one offline CPU.
+ */
+#include <linux/atomic.h>
+#include <linux/completion.h>
+#include <linux/cpu.h>
+#include <linux/cpumask.h>
+#include <linux/errno.h>
+#include <linux/jiffies.h>
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/workqueue.h>
+
+#include "each_cpu.h"
+#include "include/quarry_seam.h"
+
+#define QUARRY_EACH_CPU_MS 10
+
+/*
+ * QUEUED -> RUNNING by the worker, QUEUED -> ABANDONED by the caller: one wins.
+ * The worker leaves RUNNING without having been preempted, so the caller may
+ * spin for it; nothing of the caller's is used in any other state.
+ */
+enum quarry_visit_state {
+	QUARRY_VISIT_QUEUED,
+	QUARRY_VISIT_RUNNING,
+	QUARRY_VISIT_DONE,
+	QUARRY_VISIT_ABANDONED,
+};
+
+struct quarry_visit {
+	struct work_struct work;
+	struct quarry_visits *all;
+	atomic_t state;
+	unsigned int cpu;
+};
+
+/* Lives until the caller and every worker have left it. */
+struct quarry_visits {
+	struct kref refs;
+	struct completion done;
+	atomic_t left;
+	void (*fn)(void *arg, unsigned int cpu);
+	void *arg;
+	struct quarry_visit visit[];
+};
+
+static DEFINE_MUTEX(quarry_each_cpu_lock);
+/* The module's own, so that its end waits for workers that were abandoned. */
+static struct workqueue_struct *quarry_each_cpu_queue;
+
+int quarry_each_cpu_init(void)
+{
+	quarry_each_cpu_queue = alloc_workqueue("quarry_each_cpu", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	return quarry_each_cpu_queue ? 0 : -ENOMEM;
+}
+
+/* After the last heap. */
+void quarry_each_cpu_exit(void)
+{
+	destroy_workqueue(quarry_each_cpu_queue);
+}
+
+static void quarry_visits_free(struct kref *refs)
+{
+	kfree(container_of(refs, struct quarry_visits, refs));
+}
+
+static void quarry_visit_work(struct work_struct *work)
+{
+	struct quarry_visit *visit = container_of(work, struct quarry_visit, work);
+	struct quarry_visits *all = visit->all;
+
+	preempt_disable();
+	/* Work may run elsewhere when its CPU goes away: then it visits nothing. */
+	if (smp_processor_id() == visit->cpu &&
+	    atomic_cmpxchg(&visit->state, QUARRY_VISIT_QUEUED, QUARRY_VISIT_RUNNING) ==
+		    QUARRY_VISIT_QUEUED) {
+		all->fn(all->arg, visit->cpu);
+		atomic_set_release(&visit->state, QUARRY_VISIT_DONE);
+	}
+	preempt_enable();
+	if (atomic_dec_and_test(&all->left))
+		complete(&all->done);
+	kref_put(&all->refs, quarry_visits_free);
+}
+
+/* False: the CPU was not visited, and will not be. */
+static bool quarry_visit_end(struct quarry_visit *visit)
+{
+	if (atomic_cmpxchg(&visit->state, QUARRY_VISIT_QUEUED, QUARRY_VISIT_ABANDONED) ==
+	    QUARRY_VISIT_QUEUED)
+		return false;
+	while (atomic_read_acquire(&visit->state) != QUARRY_VISIT_DONE)
+		cpu_relax();
+	return true;
+}
+
+static void quarry_visit_here(void (*fn)(void *arg, unsigned int cpu), void *arg,
+			      unsigned int cpu)
+{
+	preempt_disable();
+	fn(arg, cpu);
+	preempt_enable();
+}
+
+unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void *arg)
+{
+	struct quarry_visits *all;
+	unsigned int cpu, i, queued = 0, missed = 0;
+
+	all = kzalloc(struct_size(all, visit, nr_cpu_ids), GFP_KERNEL | __GFP_NOWARN);
+
+	mutex_lock(&quarry_each_cpu_lock);
+	cpus_read_lock();
+	if (all) {
+		kref_init(&all->refs);
+		init_completion(&all->done);
+		atomic_set(&all->left, 1);
+		all->fn = fn;
+		all->arg = arg;
+	}
+	for_each_possible_cpu(cpu) {
+		struct quarry_visit *visit;
+
+		if (!cpu_online(cpu)) {
+			quarry_visit_here(fn, arg, cpu);
+			continue;
+		}
+		if (!all) {
+			missed++;
+			continue;
+		}
+		visit = &all->visit[queued++];
+		visit->all = all;
+		visit->cpu = cpu;
+		INIT_WORK(&visit->work, quarry_visit_work);
+		kref_get(&all->refs);
+		atomic_inc(&all->left);
+		queue_work_on(cpu, quarry_each_cpu_queue, &visit->work);
+	}
+	if (all) {
+		if (!atomic_dec_and_test(&all->left))
+			wait_for_completion_timeout(&all->done,
+						    msecs_to_jiffies(QUARRY_EACH_CPU_MS));
+		for (i = 0; i < queued; i++)
+			missed += !quarry_visit_end(&all->visit[i]);
+		kref_put(&all->refs, quarry_visits_free);
+	}
+	cpus_read_unlock();
+	mutex_unlock(&quarry_each_cpu_lock);
+	return missed;
+}

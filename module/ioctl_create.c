@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* INFO, POOL_CREATE and JOIN: what there is, a pool, another client. */
+#include <linux/capability.h>
+#include <linux/cpumask.h>
+#include <linux/ctype.h>
+#include <linux/fcntl.h>
+#include <linux/file.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/string.h>
+
+#include "client.h"
+#include "ioctl.h"
+#include "limits.h"
+#include "pool.h"
+
+/**
+ * quarry_ioctl_info() - QUARRY_IOC_INFO
+ * @call: the call
+ * @user: struct quarry_info of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_info(struct quarry_call *call, void __user *user)
+{
+	struct quarry_limits limits;
+	struct quarry_info info;
+	const u32 *sizes;
+	u32 size, i;
+	int err;
+
+	err = QUARRY_FETCH(&info, user);
+	if (err)
+		return err;
+	if (info.flags || memchr_inv(info.reserved, 0, sizeof(info.reserved)))
+		return -EINVAL;
+	size = info.size;
+	memset(&info, 0, sizeof(info));
+	quarry_limits_get(&limits);
+	info.size = size;
+	info.abi_version = QUARRY_ABI_VERSION;
+	info.cpus = nr_cpu_ids;
+	info.features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED | QUARRY_FEATURE_REGION_REMOVE |
+			QUARRY_FEATURE_LOWMEM;
+	info.page_size = PAGE_SIZE;
+	info.class_count = min_t(u32, quarry_core_size_classes(&sizes), QUARRY_MAX_CLASSES);
+	for (i = 0; i < info.class_count; i++)
+		info.class_size[i] = sizes[i];
+	info.max_object = QUARRY_MAX_OBJECT;
+	info.max_pool = limits.max_pool_bytes;
+	info.max_batch = QUARRY_MAX_BATCH;
+	info.max_clients = limits.max_clients;
+	info.max_user_bytes = limits.max_user_bytes;
+	info.max_user_pools = limits.max_user_pools;
+	info.max_user_clients = limits.max_user_clients;
+	return QUARRY_ANSWER(user, &info);
+}
+
+static bool name_valid(const char *name)
+{
+	size_t length = strnlen(name, QUARRY_NAME_LEN);
+	size_t i;
+
+	for (i = 0; i < length; i++)
+		if (!isascii(name[i]) || !isprint(name[i]) || name[i] == '/')
+			return false;
+	return length < QUARRY_NAME_LEN;
+}
+
+static int check_heap(const struct quarry_pool_create *create, u64 most,
+		      struct quarry_pool_config *config)
+{
+	u64 bytes, max_bytes;
+
+	if (check_add_overflow(create->bytes, (u64)PAGE_SIZE - 1, &bytes) ||
+	    check_add_overflow(create->max_bytes, (u64)PAGE_SIZE - 1, &max_bytes))
+		return -EOVERFLOW;
+	bytes &= PAGE_MASK;
+	max_bytes &= PAGE_MASK;
+	if (!max_bytes)
+		max_bytes = bytes;
+	if (bytes > most || max_bytes > most)
+		return -EFBIG;
+	if (!max_bytes || bytes > max_bytes || create->object_size || create->object_count)
+		return -EINVAL;
+	config->bytes = bytes;
+	config->max_bytes = max_bytes;
+	return 0;
+}
+
+static int check_fixed(const struct quarry_pool_create *create, u64 most,
+		       struct quarry_pool_config *config)
+{
+	u64 product;
+
+	if (create->bytes || create->max_bytes)
+		return -EINVAL;
+	if (!create->object_size || create->object_size % QUARRY_GRAIN || !create->object_count)
+		return -EINVAL;
+	if (check_mul_overflow(create->object_size, create->object_count, &product))
+		return -EOVERFLOW;
+	if (create->object_size > QUARRY_MAX_OBJECT || product > most)
+		return -EFBIG;
+	config->object_size = create->object_size;
+	config->object_count = create->object_count;
+	return 0;
+}
+
+static int check_create(const struct quarry_pool_create *create, struct quarry_pool_config *config)
+{
+	struct quarry_limits limits;
+	int err;
+
+	if (create->flags & ~QUARRY_POOL_ZERO || create->fd_flags & ~QUARRY_FD_CLOEXEC ||
+	    memchr_inv(create->reserved, 0, sizeof(create->reserved)))
+		return -EINVAL;
+	if (create->kind != QUARRY_KIND_HEAP && create->kind != QUARRY_KIND_FIXED)
+		return -EINVAL;
+	if (create->zone != QUARRY_ZONE_NORMAL && create->zone != QUARRY_ZONE_LOWMEM)
+		return -EINVAL;
+	if (!quarry_node_valid(create->node) || !name_valid(create->name))
+		return -EINVAL;
+	quarry_limits_get(&limits);
+	if (create->kind == QUARRY_KIND_HEAP)
+		err = check_heap(create, limits.max_pool_bytes, config);
+	else
+		err = check_fixed(create, limits.max_pool_bytes, config);
+	if (err)
+		return err;
+	config->kind = create->kind == QUARRY_KIND_HEAP ? QUARRY_CORE_HEAP : QUARRY_CORE_FIXED;
+	config->zone = create->zone == QUARRY_ZONE_LOWMEM ? QUARRY_CORE_LOWMEM : QUARRY_CORE_NORMAL;
+	config->node = create->node;
+	config->flags = create->flags;
+	config->client_limit = create->client_limit;
+	config->name = create->name;
+	config->any_lowmem = capable(CAP_SYS_RAWIO);
+	if (config->zone == QUARRY_CORE_LOWMEM && !config->any_lowmem &&
+	    !limits.max_user_lowmem_bytes)
+		return -EPERM;
+	return 0;
+}
+
+/* A descriptor for a client, which is the file's from now on. */
+static int client_file(struct quarry_client *client, u32 fd_flags, struct file **file)
+{
+	int fd = get_unused_fd_flags(fd_flags & QUARRY_FD_CLOEXEC ? O_CLOEXEC : 0);
+
+	if (fd < 0)
+		goto put;
+	*file = quarry_poolfs_file(client->pool, client, &quarry_client_fops);
+	if (!IS_ERR(*file))
+		return fd;
+	put_unused_fd(fd);
+	fd = PTR_ERR(*file);
+put:
+	quarry_client_reap(client);
+	quarry_client_put(client);
+	return fd;
+}
+
+/* The answer first, then the descriptor: nobody can close it before. */
+static int hand_over(int fd, struct file *file, int err)
+{
+	if (err) {
+		put_unused_fd(fd);
+		fput(file);
+		return err;
+	}
+	fd_install(fd, file);
+	return 0;
+}
+
+/**
+ * quarry_ioctl_create() - QUARRY_IOC_POOL_CREATE
+ * @call: the call
+ * @user: struct quarry_pool_create of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_create(struct quarry_call *call, void __user *user)
+{
+	struct quarry_pool_config config = {};
+	struct quarry_pool_create create;
+	struct quarry_client *client;
+	struct quarry_pool *pool;
+	struct file *file;
+	int err, fd;
+
+	err = QUARRY_FETCH(&create, user);
+	if (!err)
+		err = check_create(&create, &config);
+	if (!err)
+		err = quarry_pool_create(&config, &pool);
+	if (err)
+		return err;
+	err = quarry_client_create(pool, true, &client);
+	quarry_pool_put(pool);
+	if (err)
+		return err;
+	fd = client_file(client, create.fd_flags, &file);
+	if (fd < 0)
+		return fd;
+	create.fd = fd;
+	create.max_bytes = pool->max_pages << PAGE_SHIFT;
+	create.client_area_bytes = quarry_client_area_bytes();
+	create.pool_id = pool->id;
+	create.client_id = client->id;
+	return hand_over(fd, file, QUARRY_ANSWER(user, &create));
+}
+
+/**
+ * quarry_ioctl_join() - QUARRY_IOC_JOIN
+ * @call: the call
+ * @user: struct quarry_join of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_join(struct quarry_call *call, void __user *user)
+{
+	struct quarry_pool *pool = call->client->pool;
+	struct quarry_client *client;
+	struct quarry_join join;
+	struct file *file;
+	int err, fd;
+
+	err = QUARRY_FETCH(&join, user);
+	if (err)
+		return err;
+	if (join.flags || join.fd_flags & ~QUARRY_FD_CLOEXEC ||
+	    memchr_inv(join.reserved, 0, sizeof(join.reserved)))
+		return -EINVAL;
+	err = quarry_client_create(pool, false, &client);
+	if (err)
+		return err;
+	fd = client_file(client, join.fd_flags, &file);
+	if (fd < 0)
+		return fd;
+	join.kind = pool->kind;
+	join.fd = fd;
+	join.client_area_bytes = quarry_client_area_bytes();
+	join.max_bytes = pool->max_pages << PAGE_SHIFT;
+	join.pool_id = pool->id;
+	join.client_id = client->id;
+	join.object_size = pool->object_size;
+	join.object_count = pool->object_count;
+	return hand_over(fd, file, QUARRY_ANSWER(user, &join));
+}

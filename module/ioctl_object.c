@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * ALLOC, FREE and TRANSFER: n objects a call.
+ *
+ * The whole array of offsets is read before the first object is touched, and
+ * written after the last is granted: so a bad address refuses the call as a
+ * whole. An answer that cannot be written is tried beforehand; what ALLOC
+ * granted is also taken back when it fails after all.
+ */
+#include <linux/kernel.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "client.h"
+#include "ioctl.h"
+#include "pool.h"
+
+/* Batches up to this are held on the stack. */
+#define QUARRY_SMALL_BATCH 32U
+
+static u64 *hold_offsets(u64 *small, u32 count)
+{
+	if (count <= QUARRY_SMALL_BATCH)
+		return small;
+	return kvmalloc_array(count, sizeof(*small),
+			      GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+}
+
+static void drop_offsets(const u64 *small, u64 *offsets)
+{
+	if (offsets != small)
+		kvfree(offsets);
+}
+
+static int check_count(u32 count)
+{
+	if (!count)
+		return -EINVAL;
+	return count > QUARRY_MAX_BATCH ? -EMSGSIZE : 0;
+}
+
+/* What a call that took objects returns: a part is no failure, and says so. */
+static int outcome(struct quarry_call *call, int err, u32 done)
+{
+	call->stopped = err;
+	return done ? 0 : err;
+}
+
+static int check_alloc(const struct quarry_pool *pool, const struct quarry_alloc *alloc)
+{
+	u64 product;
+	int err;
+
+	if (alloc->flags || alloc->reserved)
+		return -EINVAL;
+	if (!alloc->object_size || !is_power_of_2(alloc->align ?: QUARRY_GRAIN))
+		return -EINVAL;
+	err = check_count(alloc->count);
+	if (err)
+		return err;
+	if (check_mul_overflow(alloc->object_size, (u64)alloc->count, &product))
+		return -EOVERFLOW;
+	if (alloc->object_size > QUARRY_MAX_OBJECT || alloc->align > QUARRY_MAX_OBJECT)
+		return -EFBIG;
+	if (pool->kind == QUARRY_CORE_FIXED && alloc->object_size != pool->object_size)
+		return -EMSGSIZE;
+	return 0;
+}
+
+/**
+ * quarry_ioctl_alloc() - QUARRY_IOC_ALLOC
+ * @call: the call
+ * @user: struct quarry_alloc of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
+{
+	u64 small[QUARRY_SMALL_BATCH], *offsets;
+	struct quarry_alloc alloc;
+	int err, fault;
+
+	err = QUARRY_FETCH(&alloc, user);
+	if (!err)
+		err = check_alloc(call->client->pool, &alloc);
+	if (err)
+		return err;
+	offsets = hold_offsets(small, alloc.count);
+	if (!offsets)
+		return -ENOMEM;
+	err = quarry_client_alloc(call->client, alloc.object_size,
+				  max_t(u64, alloc.align, QUARRY_GRAIN), alloc.count, offsets,
+				  &alloc.done);
+	if (alloc.done) {
+		alloc.error = -err;
+		fault = copy_to_user(u64_to_user_ptr(alloc.offsets), offsets,
+				     alloc.done * sizeof(*offsets)) ? -EFAULT : 0;
+		if (!fault)
+			fault = QUARRY_ANSWER(user, &alloc);
+		if (fault) {
+			quarry_client_undo(call->client, offsets, alloc.done);
+			alloc.done = 0;
+			err = fault;
+		}
+	}
+	drop_offsets(small, offsets);
+	return outcome(call, err, alloc.done);
+}
+
+/**
+ * quarry_ioctl_free() - QUARRY_IOC_FREE
+ * @call: the call
+ * @user: struct quarry_free of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_free(struct quarry_call *call, void __user *user)
+{
+	u64 small[QUARRY_SMALL_BATCH], *offsets;
+	struct quarry_free free;
+	int err;
+
+	err = QUARRY_FETCH(&free, user);
+	if (err)
+		return err;
+	if (free.flags || free.reserved)
+		return -EINVAL;
+	err = check_count(free.count);
+	if (err)
+		return err;
+	offsets = hold_offsets(small, free.count);
+	if (!offsets)
+		return -ENOMEM;
+	free.done = 0;
+	free.error = 0;
+	if (copy_from_user(offsets, u64_to_user_ptr(free.offsets), free.count * sizeof(*offsets)) ||
+	    QUARRY_ANSWER(user, &free)) {
+		err = -EFAULT;
+	} else {
+		err = quarry_client_free(call->client, offsets, free.count, &free.done,
+					 &call->blame);
+		free.error = -err;
+		if (free.done && QUARRY_ANSWER(user, &free)) {
+			/* It could be written just now: the caller took it away. */
+			err = -EFAULT;
+			free.done = 0;
+		}
+	}
+	drop_offsets(small, offsets);
+	return outcome(call, err, free.done);
+}
+
+/**
+ * quarry_ioctl_transfer() - QUARRY_IOC_TRANSFER
+ * @call: the call
+ * @user: struct quarry_transfer of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
+{
+	u64 small[QUARRY_SMALL_BATCH], *offsets;
+	struct quarry_transfer transfer;
+	int err;
+
+	err = QUARRY_FETCH(&transfer, user);
+	if (err)
+		return err;
+	if (transfer.flags || transfer.reserved)
+		return -EINVAL;
+	err = check_count(transfer.count);
+	if (err)
+		return err;
+	offsets = hold_offsets(small, transfer.count);
+	if (!offsets)
+		return -ENOMEM;
+	transfer.done = 0;
+	transfer.error = 0;
+	if (copy_from_user(offsets, u64_to_user_ptr(transfer.offsets),
+			   transfer.count * sizeof(*offsets)) ||
+	    QUARRY_ANSWER(user, &transfer)) {
+		err = -EFAULT;
+	} else {
+		err = quarry_client_transfer(call->client, transfer.to_client, offsets,
+					     transfer.count, &transfer.done, &call->blame);
+		transfer.error = -err;
+		if (transfer.done && QUARRY_ANSWER(user, &transfer)) {
+			/* As for FREE. */
+			err = -EFAULT;
+			transfer.done = 0;
+		}
+	}
+	drop_offsets(small, offsets);
+	return outcome(call, err, transfer.done);
+}

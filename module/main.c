@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* The module: what is set up in which order, and taken down in the reverse. */
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+
+#include "client.h"
+#include "pool.h"
+
+static int __init quarry_init(void)
+{
+	int err = quarry_poolfs_init();
+
+	if (err)
+		return err;
+	quarry_debugfs_init();
+	err = quarry_chrdev_init();
+	if (!err)
+		return 0;
+	quarry_debugfs_exit();
+	quarry_poolfs_exit();
+	return err;
+}
+
+static void __exit quarry_exit(void)
+{
+	quarry_chrdev_exit();
+	quarry_debugfs_exit();
+	quarry_poolfs_exit();
+	/* What was retired goes by RCU. */
+	rcu_barrier();
+}
+
+module_init(quarry_init);
+module_exit(quarry_exit);
+
+MODULE_DESCRIPTION("Bounded, pinned memory for processes and drivers");
+MODULE_LICENSE("Dual MIT/GPL");

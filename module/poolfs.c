@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * A file system that nobody can mount, for one inode a pool: all files of a
+ * pool share its mapping, so that a region can be taken out of every address
+ * space at once.
+ */
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/magic.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pseudo_fs.h>
+
+#include "pool.h"
+
+#define QUARRY_FS_MAGIC 0x51554152 /* "QUAR" */
+
+static struct vfsmount *poolfs_mount;
+
+static int poolfs_init_context(struct fs_context *context)
+{
+	return init_pseudo(context, QUARRY_FS_MAGIC) ? 0 : -ENOMEM;
+}
+
+static struct file_system_type poolfs_type = {
+	.name = "quarry",
+	.owner = THIS_MODULE,
+	.init_fs_context = poolfs_init_context,
+	.kill_sb = kill_anon_super,
+};
+
+/**
+ * quarry_poolfs_init() - mount the file system, for the kernel only
+ *
+ * Context: task.
+ * Return: 0 or a negative errno.
+ */
+int quarry_poolfs_init(void)
+{
+	struct vfsmount *mount = kern_mount(&poolfs_type);
+
+	if (IS_ERR(mount))
+		return PTR_ERR(mount);
+	poolfs_mount = mount;
+	return 0;
+}
+
+/**
+ * quarry_poolfs_exit() - unmount it
+ *
+ * Context: task; no inode is left.
+ */
+void quarry_poolfs_exit(void)
+{
+	kern_unmount(poolfs_mount);
+}
+
+/**
+ * quarry_poolfs_inode() - the inode of a new pool
+ *
+ * Context: task.
+ * Return: the inode, or an error pointer.
+ */
+struct inode *quarry_poolfs_inode(void)
+{
+	struct inode *inode = alloc_anon_inode(poolfs_mount->mnt_sb);
+
+	/* Writing through a mapping changes no file: there are no times to keep. */
+	if (!IS_ERR(inode))
+		inode->i_flags |= S_NOATIME | S_NOCMTIME;
+	return inode;
+}
+
+/**
+ * quarry_poolfs_file() - a file on a pool's inode
+ * @pool: the pool
+ * @private: the file's private data
+ * @fops: its operations; their module is held for the file
+ *
+ * Context: task, in a call that holds the module already.
+ * Return: the file, or an error pointer.
+ */
+struct file *quarry_poolfs_file(struct quarry_pool *pool, void *private,
+				const struct file_operations *fops)
+{
+	struct file *file;
+
+	/* Unlike open, this way of making a file takes no reference of the module. */
+	__module_get(fops->owner);
+	ihold(pool->inode);
+	file = alloc_file_pseudo(pool->inode, poolfs_mount, "quarry", O_RDWR, fops);
+	if (IS_ERR(file)) {
+		iput(pool->inode);
+		module_put(fops->owner);
+		return file;
+	}
+	file->private_data = private;
+	return file;
+}

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Regions: pages into a pool and out of it.
+ *
+ * A region's pages are contiguous, zeroed, split to order 0 and held by one
+ * reference each, so that a page's count alone says who else uses it. All are
+ * charged: to the memory cgroup of the caller, to its RLIMIT_MEMLOCK, to the
+ * quota of the pool's creator.
+ *
+ * Order: mmap_lock (memlock) is taken before pool->grow, never under it; so
+ * memlock is charged in advance, and what was not needed is given back.
+ */
+#include <linux/gfp.h>
+#include <linux/log2.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "errors.h"
+#include "limits.h"
+#include "pool.h"
+#include "trace.h"
+
+/* Largest region that the kernel gives in one piece, and largest object: 4 MiB. */
+#define QUARRY_REGION_PAGES ((u64)QUARRY_MAX_OBJECT >> PAGE_SHIFT)
+/* A pool grows by an eighth of what it has, between these. */
+#define QUARRY_LEAST_STEP ((512ULL << 10) >> PAGE_SHIFT)
+
+#define QUARRY_GFP_PAGES (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN | __GFP_ZERO)
+
+/* What one call may spend, and what it has spent. */
+struct budget {
+	struct mm_struct *mm;
+	unsigned long charged;	/* pages that memlock counts already */
+	unsigned long spent;
+};
+
+static struct page *take_pages(enum quarry_core_zone zone, int node, unsigned long pages)
+{
+	unsigned int order = get_order(pages << PAGE_SHIFT);
+	gfp_t gfp = QUARRY_GFP_PAGES;
+	struct page *first;
+	unsigned long i;
+
+	if (zone == QUARRY_CORE_LOWMEM)
+		gfp |= __GFP_DMA32;
+	first = alloc_pages_node(node, gfp, order);
+	if (!first)
+		return NULL;
+	split_page(first, order);
+	for (i = pages; i < 1UL << order; i++)
+		__free_page(first + i);
+	return first;
+}
+
+static void free_pages_of(struct page *first, unsigned long pages)
+{
+	unsigned long i;
+
+	for (i = 0; i < pages; i++) {
+		/* One that is pinned for I/O goes when the pin does. */
+		__free_page(first + i);
+		if (i % 256 == 255)
+			cond_resched();
+	}
+}
+
+static int charge_bytes(struct quarry_pool *pool, enum quarry_core_zone zone, unsigned long pages)
+{
+	u64 bytes = (u64)pages << PAGE_SHIFT;
+	int err = quarry_charge(pool->account, QUARRY_CHARGE_BYTES, bytes);
+
+	if (err || zone != QUARRY_CORE_LOWMEM || pool->any_lowmem)
+		return err;
+	err = quarry_charge(pool->account, QUARRY_CHARGE_LOWMEM, bytes);
+	if (err)
+		quarry_uncharge(pool->account, QUARRY_CHARGE_BYTES, bytes);
+	return err;
+}
+
+static void uncharge_bytes(struct quarry_pool *pool, enum quarry_core_zone zone,
+			   unsigned long pages)
+{
+	u64 bytes = (u64)pages << PAGE_SHIFT;
+
+	quarry_uncharge(pool->account, QUARRY_CHARGE_BYTES, bytes);
+	if (zone == QUARRY_CORE_LOWMEM && !pool->any_lowmem)
+		quarry_uncharge(pool->account, QUARRY_CHARGE_LOWMEM, bytes);
+}
+
+/* One region of exactly @pages pages. Under pool->grow. */
+static int add_region(struct quarry_pool *pool, enum quarry_core_zone zone, int node,
+		      unsigned long pages, struct budget *budget, u64 *offset)
+{
+	struct quarry_extent *extent;
+	int err;
+
+	lockdep_assert_held(&pool->grow);
+	err = charge_bytes(pool, zone, pages);
+	if (err)
+		return err;
+	err = -ENOMEM;
+	extent = kzalloc(sizeof(*extent), GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	if (!extent)
+		goto uncharge;
+	extent->first = take_pages(zone, node, pages);
+	if (!extent->first)
+		goto free;
+	extent->pages = pages;
+	extent->zone = zone;
+	extent->mm = budget->mm;
+	err = quarry_errno(quarry_core_region_add(pool->core, pages, zone, extent, offset));
+	if (err) {
+		/* The core's table of regions ends before the offset space does. */
+		if (err == -EUSERS)
+			err = -ENOSPC;
+		goto give;
+	}
+	if (extent->mm)
+		mmgrab(extent->mm);
+	extent->offset = *offset;
+	budget->spent += pages;
+	list_add_tail(&extent->link, &pool->regions);
+	WRITE_ONCE(pool->pages, pool->pages + pages);
+	/* Pairs with whoever reads it before an attempt to allocate. */
+	smp_store_release(&pool->growths, pool->growths + 1);
+	atomic64_inc(&pool->epoch);
+	trace_region_add(pool->id, *offset, (u64)pages << PAGE_SHIFT, zone);
+	return 0;
+give:
+	free_pages_of(extent->first, pages);
+free:
+	kfree(extent);
+uncharge:
+	uncharge_bytes(pool, zone, pages);
+	return err;
+}
+
+/* Frees an extent that the core no longer knows. Not under pool->grow. */
+static void free_extent(struct quarry_pool *pool, struct quarry_extent *extent)
+{
+	free_pages_of(extent->first, extent->pages);
+	uncharge_bytes(pool, extent->zone, extent->pages);
+	if (extent->mm) {
+		quarry_memlock_uncharge(extent->mm, extent->pages);
+		mmdrop(extent->mm);
+	}
+	kfree_rcu(extent, rcu);
+}
+
+/* The next smaller size to try: a power of two, but never below @needed; 0: none. */
+static u64 smaller(u64 pages, u64 needed)
+{
+	if (pages <= needed)
+		return 0;
+	return max_t(u64, rounddown_pow_of_two(pages - 1), needed);
+}
+
+/**
+ * quarry_pool_grow() - add a region because an allocation needs it
+ * @pool: a heap
+ * @needed: contiguous pages that would help, 1..2^10
+ * @seen: pool->growths before the attempt that failed
+ *
+ * Takes more than is needed while that can be had, and only what is needed
+ * when not. When the pool has grown since @seen nothing is added.
+ *
+ * Context: task, in the growing client's mm; no lock held.
+ * Return: 0: try again; -ENOSPC at the maximum, -EDQUOT, -ENOBUFS, -ENOMEM;
+ * -EINTR when the caller is being killed.
+ */
+int quarry_pool_grow(struct quarry_pool *pool, u64 needed, u64 seen)
+{
+	struct budget budget = { .mm = current->mm };
+	u64 pages, room, step, offset;
+	int err;
+
+	needed = max_t(u64, needed, 1);
+	room = READ_ONCE(pool->pages);
+	step = clamp_t(u64, room / 8, QUARRY_LEAST_STEP, QUARRY_REGION_PAGES);
+	room = pool->max_pages - room;
+	pages = max_t(u64, roundup_pow_of_two(needed), rounddown_pow_of_two(step));
+	pages = min(pages, room);
+	if (needed > room || needed > QUARRY_REGION_PAGES)
+		return smp_load_acquire(&pool->growths) != seen ? 0 : -ENOSPC;
+	err = quarry_memlock_charge(budget.mm, pages);
+	if (err) {
+		pages = needed;
+		err = quarry_memlock_charge(budget.mm, pages);
+	}
+	if (err)
+		return smp_load_acquire(&pool->growths) != seen ? 0 : err;
+	budget.charged = pages;
+	if (mutex_lock_killable(&pool->grow)) {
+		err = -EINTR;
+		goto out;
+	}
+	if (pool->growths == seen) {
+		pages = min(pages, pool->max_pages - pool->pages);
+		do {
+			err = add_region(pool, pool->zone, pool->node, pages, &budget, &offset);
+			pages = smaller(pages, needed);
+		} while (err && pages);
+	}
+	mutex_unlock(&pool->grow);
+out:
+	quarry_memlock_uncharge(budget.mm, budget.charged - budget.spent);
+	return err;
+}
+
+/**
+ * quarry_regions_add() - add memory on demand of the pool's creator
+ * @pool: the pool
+ * @zone: where from
+ * @node: NUMA node to prefer, or NUMA_NO_NODE
+ * @pages: how many
+ * @all: do not be content with a part
+ * @first: offset of the first region
+ * @added: pages that were added
+ * @count: regions that were added
+ *
+ * Regions descend in size, so that they leave no gaps in an empty pool. With
+ * @all, what was added stays when the call fails: the caller ends the pool.
+ *
+ * Context: task, no lock held.
+ * Return: 0; with none added, or less with @all: -ENOSPC, -EDQUOT, -ENOBUFS,
+ * -ENOMEM; -EINTR when the caller is being killed.
+ */
+int quarry_regions_add(struct quarry_pool *pool, enum quarry_core_zone zone, int node, u64 pages,
+		       bool all, u64 *first, u64 *added, u32 *count)
+{
+	struct budget budget = { .mm = current->mm };
+	u64 most = QUARRY_REGION_PAGES;
+	u64 offset;
+	int err;
+
+	*added = 0;
+	*count = 0;
+	err = quarry_memlock_charge(budget.mm, pages);
+	if (err)
+		return err;
+	budget.charged = pages;
+	if (mutex_lock_killable(&pool->grow)) {
+		err = -EINTR;
+		goto out;
+	}
+	while (*added < pages && most) {
+		u64 size = min(pages - *added, most);
+
+		if (fatal_signal_pending(current)) {
+			err = -EINTR;
+			break;
+		}
+		err = add_region(pool, zone, node, size, &budget, &offset);
+		if (err) {
+			most = smaller(size, 1);
+			continue;
+		}
+		if (!*count)
+			*first = offset;
+		*added += size;
+		(*count)++;
+		cond_resched();
+	}
+	mutex_unlock(&pool->grow);
+out:
+	quarry_memlock_uncharge(budget.mm, budget.charged - budget.spent);
+	return *added == pages || (*added && !all && err != -EINTR) ? 0 : err;
+}
+
+/**
+ * quarry_page_find() - the page that holds an offset, with a reference
+ * @pool: the pool
+ * @offset: bytes from its start
+ *
+ * Context: any.
+ * Return: the page, or NULL: no region holds it, or the region is leaving.
+ */
+struct page *quarry_page_find(struct quarry_pool *pool, u64 offset)
+{
+	struct quarry_core_region region;
+	struct quarry_extent *extent;
+	struct page *page = NULL;
+
+	rcu_read_lock();
+	if (quarry_core_region_find(pool->core, offset, &region) == QUARRY_OK) {
+		extent = region.cookie;
+		/* Pairs with the grace period in quarry_region_remove(). */
+		if (!READ_ONCE(extent->leaving)) {
+			page = extent->first + ((offset - region.offset) >> PAGE_SHIFT);
+			get_page(page);
+		}
+	}
+	rcu_read_unlock();
+	return page;
+}
+
+static bool extent_unused(const struct quarry_extent *extent)
+{
+	unsigned long i;
+
+	for (i = 0; i < extent->pages; i++)
+		if (page_count(extent->first + i) != 1)
+			return false;
+	return true;
+}
+
+/*
+ * From now on no fault hands out a page of this extent, and what faults had
+ * handed out is mapped and taken out again, or shows in the page's count.
+ */
+static bool withdraw_extent(struct quarry_pool *pool, struct quarry_extent *extent)
+{
+	WRITE_ONCE(extent->leaving, true);
+	synchronize_rcu();
+	unmap_mapping_range(pool->inode->i_mapping, extent->offset,
+			    (loff_t)extent->pages << PAGE_SHIFT, 1);
+	if (extent_unused(extent))
+		return true;
+	WRITE_ONCE(extent->leaving, false);
+	return false;
+}
+
+/**
+ * quarry_region_remove() - take a region out of a pool and every address space
+ * @pool: the pool
+ * @offset: where the region starts
+ * @pages: how many pages it had
+ *
+ * Context: task, no lock held.
+ * Return: 0; -ERANGE, -ENXIO, -EBADSLT (a region holds it, but starts
+ * elsewhere); -EBUSY when an object or a reference is left: then nothing has
+ * changed; -EINTR when the caller is being killed.
+ */
+int quarry_region_remove(struct quarry_pool *pool, u64 offset, u64 *pages)
+{
+	struct quarry_core_region region;
+	struct quarry_extent *extent;
+	int err;
+
+	if (!IS_ALIGNED(offset, QUARRY_GRAIN))
+		return -EINVAL;
+	if (mutex_lock_killable(&pool->grow))
+		return -EINTR;
+	err = quarry_errno(quarry_core_region_find(pool->core, offset, &region));
+	if (!err && region.offset != offset)
+		err = -EBADSLT;
+	if (!err)
+		err = quarry_errno(quarry_core_region_isolate(pool->core, offset, &region));
+	if (err)
+		goto out;
+	extent = region.cookie;
+	if (!withdraw_extent(pool, extent)) {
+		quarry_core_region_restore(pool->core, offset);
+		err = -EBUSY;
+		goto out;
+	}
+	quarry_core_region_remove(pool->core, offset);
+	list_del(&extent->link);
+	WRITE_ONCE(pool->pages, pool->pages - extent->pages);
+	atomic64_inc(&pool->epoch);
+	trace_region_remove(pool->id, offset, (u64)extent->pages << PAGE_SHIFT);
+out:
+	mutex_unlock(&pool->grow);
+	if (err)
+		return err;
+	*pages = extent->pages;
+	free_extent(pool, extent);
+	return 0;
+}
+
+/**
+ * quarry_extent_forget() - give a region's pages back when its pool ends
+ * @os_pool: the pool
+ * @cookie: the extent
+ *
+ * Context: task, no lock held; nobody else knows the pool.
+ */
+void quarry_extent_forget(void *os_pool, void *cookie)
+{
+	struct quarry_extent *extent = cookie;
+
+	list_del(&extent->link);
+	free_extent(os_pool, extent);
+}
