@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# libquarry, quarryctl, the examples, and the recorder's fragment.
+# libquarry, quarryctl, the examples; the recorder's fragment is included.
 #
 # Outputs: build/tools/libquarry/{libquarry.a,libquarry.so.1}, build/tools/quarryctl,
 # build/tools/ten_lines, build/tools/test/ (the unit tests). quarryctl and the
@@ -22,13 +22,16 @@ TOOLS_LIB_OBJ := $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_LIB)/%.o)
 TOOLS_LIB_PIC := $(TOOLS_LIB_OBJ:.o=.pic.o)
 
 TOOLS_CTL_SRC := $(wildcard tools/quarryctl/*.cpp)
-TOOLS_CTL_OBJ := $(TOOLS_CTL_SRC:tools/quarryctl/%.cpp=$(TOOLS_OUT)/quarryctl.o/%.o) \
-	$(TOOLS_OUT)/quarryctl.o/record/trace_reader.o $(TOOLS_OUT)/quarryctl.o/record/trace_file.o
+TOOLS_CTL_OBJ := $(TOOLS_CTL_SRC:tools/quarryctl/%.cpp=$(TOOLS_OUT)/quarryctl.o/%.o)
 
 TOOLS_TEST_SRC := $(wildcard tools/libquarry/test/*.cpp)
 # The parts of quarryctl that are tested against the same device.
-TOOLS_REPLAY_TEST_SRC := tools/quarryctl/test/replay_test.cpp tools/quarryctl/player.cpp tools/quarryctl/mesh.cpp \
+TOOLS_REPLAY_TEST_SRC := tools/quarryctl/test/replay_test.cpp tools/quarryctl/test/program_test.cpp \
+	tools/quarryctl/player.cpp tools/quarryctl/mesh.cpp tools/quarryctl/program.cpp \
 	tools/libquarry/test/fake_device.cpp tools/libquarry/test/fake_ioctl.cpp
+
+# The recorder: RECORD_LIB reads its traces.
+include tools/record/record.mk
 
 .PHONY: tools tools-deps libquarry quarryctl examples test-libquarry install-libquarry
 
@@ -79,12 +82,8 @@ $(TOOLS_OUT)/quarryctl.o/%.o: tools/quarryctl/%.cpp
 	@mkdir -p $(@D)
 	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
 
-$(TOOLS_OUT)/quarryctl.o/record/%.o: tools/record/%.cpp
-	@mkdir -p $(@D)
-	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
-
-$(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a
-	$(TOOLS_CXX) -static -pthread $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a -o $@
+$(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a $(RECORD_LIB)
+	$(TOOLS_CXX) -static -pthread $^ -o $@
 
 $(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
 	$(TOOLS_CC) $(TOOLS_CFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
@@ -107,7 +106,7 @@ $(TOOLS_TEST)/$(1)/libquarry-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOO
 $(TOOLS_TEST)/$(1)/ctl/%.cpp.o: tools/%.cpp
 	@mkdir -p $$(@D)
 	$$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
-$(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_REPLAY_TEST_SRC:tools/%.cpp=$(TOOLS_TEST)/$(1)/ctl/%.cpp.o)
+$(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_REPLAY_TEST_SRC:tools/%.cpp=$(TOOLS_TEST)/$(1)/ctl/%.cpp.o) $(RECORD_LIB)
 	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
 -include $(wildcard $(TOOLS_TEST)/$(1)/*.d $(TOOLS_TEST)/$(1)/ctl/*/*.d $(TOOLS_TEST)/$(1)/ctl/*/test/*.d)
 endef
@@ -126,4 +125,3 @@ $(TOOLS_TEST)/device-test: tools/libquarry/test/device/device_test.cpp $(TOOLS_L
 	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static-libstdc++ -static-libgcc -pthread $< $(TOOLS_LIB)/libquarry.a -lgtest -o $@
 
 -include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)
--include tools/record/record.mk

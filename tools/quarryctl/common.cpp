@@ -100,8 +100,8 @@ void print_report(const Report& report, bool as_json) {
 
 Report report_of(const struct quarry_stat& stat) {
     return {
+        {"pool_id", stat.pool_id},
         {"name", stat.name},
-        {"id", stat.pool_id},
         {"kind", stat.kind == QUARRY_KIND_FIXED ? "fixed" : "heap"},
         {"clients", stat.clients},
         {"max_bytes", stat.max_bytes},
@@ -115,12 +115,13 @@ Report report_of(const struct quarry_stat& stat) {
         {"allocs", stat.allocs},
         {"frees", stat.frees},
         {"refused", stat.refused},
+        {"transfers", stat.transfers},
         {"reaps", stat.reaps},
         {"late_reaps", stat.late_reaps},
         {"reaped_objects", stat.reaped_objects},
         {"reaped_bytes", stat.reaped_bytes},
-        {"transfers", stat.transfers},
         {"corruptions", stat.corruptions},
+        {"client_limit", stat.client_limit},
     };
 }
 

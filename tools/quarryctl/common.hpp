@@ -67,7 +67,7 @@ void parse_arguments(const argp& parser, int argc, char** argv, void* input);
 // Prints `report`: as one JSON object, or as "key: value" lines, nested ones indented.
 void print_report(const Report& report, bool as_json);
 
-// A pool's or client's counters for a report.
+// A pool's counters, under the names that debugfs gives them.
 Report report_of(const struct quarry_stat& stat);
 
 }  // namespace quarryctl

@@ -12,10 +12,19 @@
 namespace quarryctl {
 namespace {
 
+// A number; "a=1 b=x" as an object; else the text.
 Report value_of(const std::string& text) {
     std::uint64_t number;
     if (parse_number(text, number)) return number;
-    return text;
+    Report fields = Report::object();
+    std::istringstream words(text);
+    for (std::string word; words >> word;) {
+        const auto equals = word.find('=');
+        if (equals == word.npos || equals == 0) return text;
+        fields[word.substr(0, equals)] = value_of(word.substr(equals + 1));
+    }
+    if (fields.empty()) return text;
+    return fields;
 }
 
 std::string trimmed(const std::string& text) {
@@ -24,7 +33,7 @@ std::string trimmed(const std::string& text) {
     return first == text.npos ? "" : text.substr(first, last - first + 1);
 }
 
-// Whether the pool in `folder` goes by `wanted`, by its own words.
+// Whether `wanted` is the pool's id, which is its folder's name, or its name.
 bool goes_by(const std::string& folder, const std::string& wanted) {
     if (folder == wanted) return true;
     std::ifstream lines(debugfs_root() + "/" + folder + "/stat");
@@ -32,9 +41,7 @@ bool goes_by(const std::string& folder, const std::string& wanted) {
         const auto colon = line.find(':');
         if (colon == line.npos) continue;
         const std::string key = line.substr(0, colon);
-        if ((key == "name" || key == "id" || key == "pool_id") &&
-            trimmed(line.substr(colon + 1)) == wanted)
-            return true;
+        if (key == "name" && trimmed(line.substr(colon + 1)) == wanted) return true;
     }
     return false;
 }
@@ -61,7 +68,10 @@ bool debugfs_pools(std::vector<std::string>& folders, Exit& why) {
         why = no_device;
         return false;
     }
-    std::sort(folders.begin(), folders.end());
+    // Ids are numbers: the shorter is the smaller.
+    std::sort(folders.begin(), folders.end(), [](const std::string& a, const std::string& b) {
+        return a.size() != b.size() ? a.size() < b.size() : a < b;
+    });
     return true;
 }
 
@@ -88,7 +98,8 @@ bool debugfs_find(const char* pool, std::string& folder, Exit& why) {
     return false;
 }
 
-bool debugfs_read(const std::string& folder, const char* file, Report& report, Exit& why) {
+bool debugfs_read(const std::string& folder, const char* file, Report& report, Exit& why,
+                  bool may_be_empty) {
     const std::string path = debugfs_root() + "/" + folder + "/" + file;
     errno = 0;
     std::ifstream lines(path);
@@ -104,7 +115,7 @@ bool debugfs_read(const std::string& folder, const char* file, Report& report, E
         if (colon == line.npos) continue;
         report[trimmed(line.substr(0, colon))] = value_of(trimmed(line.substr(colon + 1)));
     }
-    if (lines.bad() || report.empty()) {
+    if (lines.bad() || (report.empty() && !may_be_empty)) {
         complain("%s: nothing could be read: look at the kernel log (dmesg)", path.c_str());
         why = refused;
         return false;

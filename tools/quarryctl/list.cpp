@@ -47,7 +47,7 @@ int run_list(int argc, char** argv) {
     if (!debugfs_pools(folders, why)) return why;
     Report pools = Report::array();
     for (const std::string& folder : folders) {
-        Report pool = {{"pool", folder}};
+        Report pool = Report::object();
         // One that ends between the two reads is no longer in the list.
         if (debugfs_read(folder, "stat", pool, why)) pools.push_back(pool);
     }
@@ -55,13 +55,14 @@ int run_list(int argc, char** argv) {
         std::printf("%s\n", pools.dump(2).c_str());
         return ok;
     }
-    std::printf("%-20s %-6s %8s %12s %12s %12s %10s\n", "POOL", "KIND", "CLIENTS", "BYTES", "USED",
-                "MAX", "OBJECTS");
+    std::printf("%-8s %-20s %-6s %8s %12s %12s %12s %10s\n", "ID", "NAME", "KIND", "CLIENTS",
+                "BYTES", "USED", "MAX", "OBJECTS");
     for (const Report& pool : pools)
-        std::printf("%-20s %-6s %8s %12s %12s %12s %10s\n", text_of(pool, "pool").c_str(),
-                    text_of(pool, "kind").c_str(), text_of(pool, "clients").c_str(),
-                    size_of(pool, "bytes").c_str(), size_of(pool, "used_bytes").c_str(),
-                    size_of(pool, "max_bytes").c_str(), text_of(pool, "objects").c_str());
+        std::printf("%-8s %-20s %-6s %8s %12s %12s %12s %10s\n", text_of(pool, "pool_id").c_str(),
+                    text_of(pool, "name").c_str(), text_of(pool, "kind").c_str(),
+                    text_of(pool, "clients").c_str(), size_of(pool, "bytes").c_str(),
+                    size_of(pool, "used_bytes").c_str(), size_of(pool, "max_bytes").c_str(),
+                    text_of(pool, "objects").c_str());
     return ok;
 }
 

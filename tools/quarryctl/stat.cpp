@@ -15,22 +15,29 @@ constexpr const char* doc =
     "Examples:\n"
     "  quarryctl stat cache\n"
     "  quarryctl stat cache --json | jq .reaped_objects\n"
+    "  quarryctl stat cache --clients --map\n"
     "  quarryctl create --bytes 1M -- quarryctl stat\n\n"
     "Exit status: 0; 2 usage; 3 no module or not root; 4 no such pool; 5 refused.\n";
 
 constexpr argp_option options[] = {
+    {"clients", 'c', nullptr, 0, "and its clients, with what each owns (root)", 0},
+    {"map", 'm', nullptr, 0, "and its regions (root)", 0},
     {"json", 'j', nullptr, 0, "print one JSON object", 0},
     {},
 };
 
 struct Arguments {
     bool as_json = false;
+    bool clients = false;
+    bool map = false;
     const char* pool = nullptr;
 };
 
 error_t parse(int key, char* text, argp_state* state) {
     auto& arguments = *static_cast<Arguments*>(state->input);
     if (key == 'j') return arguments.as_json = true, 0;
+    if (key == 'c') return arguments.clients = true, 0;
+    if (key == 'm') return arguments.map = true, 0;
     if (key != ARGP_KEY_ARG) return ARGP_ERR_UNKNOWN;
     if (arguments.pool) argp_error(state, "one pool at a time");
     return arguments.pool = text, 0;
@@ -55,12 +62,22 @@ int run_stat(int argc, char** argv) {
     parse_arguments({options, parse, "[POOL]", doc, nullptr, nullptr, nullptr}, argc, argv,
                     &arguments);
     const char* descriptor = std::getenv(QUARRY_POOL_FD_ENV);
-    if (!arguments.pool && descriptor) return stat_by_descriptor(descriptor, arguments.as_json);
+    const bool more = arguments.clients || arguments.map;
+    if (!arguments.pool && descriptor && !more)
+        return stat_by_descriptor(descriptor, arguments.as_json);
     std::string folder;
     Exit why = ok;
     if (!debugfs_find(arguments.pool, folder, why)) return why;
     Report report;
     if (!debugfs_read(folder, "stat", report, why)) return why;
+    if (arguments.clients) {
+        Report& section = report["client_list"] = Report::object();
+        if (!debugfs_read(folder, "clients", section, why, true)) return why;
+    }
+    if (arguments.map) {
+        Report& section = report["region_list"] = Report::object();
+        if (!debugfs_read(folder, "map", section, why, true)) return why;
+    }
     print_report(report, arguments.as_json);
     return ok;
 }

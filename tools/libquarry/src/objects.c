@@ -58,9 +58,12 @@ static struct piece transfer_piece(struct quarry_pool *pool, uint64_t to, const 
     return (struct piece){moved.done, moved.error};
 }
 
-/* Whether to go on after `piece`, of which `wanted` were asked; else errno is set if it was short. */
+/*
+ * Whether to go on after `piece`, of which `wanted` were asked; else errno is set. A signal that came
+ * while the pool grew is no reason to stop.
+ */
 static bool goes_on(struct piece piece, size_t wanted) {
-    if (piece.done == wanted)
+    if (piece.done == wanted || piece.error == EINTR)
         return true;
     errno = piece.error;
     return false;

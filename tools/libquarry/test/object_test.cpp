@@ -247,6 +247,15 @@ TEST_F(Object, PartialResultsCarryEachErrno) {
     fake::stop_batches_at(0, 0);
 }
 
+TEST_F(Object, ASignalInTheMiddleOfABatchStopsNothing) {
+    Offsets offsets(10);
+    fake::stop_batches_at(3, EINTR);
+    EXPECT_EQ(quarry_alloc_batch(pool_, 8, 0, offsets.data(), 10), 10u);
+    EXPECT_EQ(quarry_free_batch(pool_, offsets.data(), 10), 10u);
+    fake::stop_batches_at(0, 0);
+    EXPECT_EQ(fake::objects(), 0);
+}
+
 TEST_F(Object, TransferMovesOwnership) {
     quarry_pool* other = quarry_join(quarry_fd(pool_));
     Offsets offsets(3);

@@ -26,11 +26,14 @@ expect() {
 	fi
 }
 
-pool() { # FOLDER NAME ID FAULTS
+# The files of module/debugfs.c.
+pool() { # ID NAME FAULTS FIRST
 	mkdir -p "$work/$1"
-	printf 'name: %s\nid: %s\nkind: heap\nclients: 2\nbytes: 1048576\nused_bytes: 4096\nmax_bytes: 2097152\nobjects: 64\n' \
-		"$2" "$3" >"$work/$1/stat"
-	printf 'faults: %s\nfirst: %s\nobjects: 64\n' "$4" "${5:-none}" >"$work/$1/verify"
+	printf 'pool_id: %s\nname: %s\nkind: heap\nclients: 2\nbytes: 1048576\nused_bytes: 4096\nmax_bytes: 2097152\nobjects: 64\nclass_64: slabs=1 live=64 free=64\n' \
+		"$1" "$2" >"$work/$1/stat"
+	printf 'verify: x\nfaults: %s\nfirst: %s\nobjects: 64\n' "$3" "${4:-none}" >"$work/$1/verify"
+	printf 'client_3: pid=12 state=connected creator=1 objects=64 bytes=4096\n' >"$work/$1/clients"
+	: >"$work/$1/map"
 }
 
 expect 0 '^  create ' --help
@@ -65,22 +68,26 @@ if [[ ! -e /dev/quarry ]]; then
 fi
 
 export QUARRY_DEBUGFS=$work
-expect 0 '^POOL ' list
+expect 0 '^ID +NAME ' list
 expect 0 '^\[\]$' list --json
 expect 4 'there is no pool' stat
 expect 0 'ok \(0 pools\)' verify
-pool 7 cache 7 0
+pool 7 cache 0
 expect 0 '^used_bytes: 4096$' stat
 expect 0 '^used_bytes: 4096$' stat cache
 expect 0 '"used_bytes": 4096' stat --json 7
+expect 0 '"live": 64' stat --json 7
+expect 0 '^    objects: 64$' stat 7 --clients --map
+expect 0 '"region_list": \{\}' stat 7 --map --json
 expect 4 "no pool 'other'" stat other
-expect 0 '^7 .* heap .* 1.0 MiB .* 4.0 KiB ' list
+expect 0 '^7 +cache +heap .* 1.0 MiB .* 4.0 KiB ' list
 expect 0 'verify: ok \(1 pool\)' verify
-pool 9 cache 9 3 'a slot is nobody'
+pool 11 cache 3 'a slot is nobody'
 expect 4 '2 pools are alive' stat
 expect 4 '2 pools go by that name' stat cache
-expect 0 '^id: 9$' stat 9
-expect 1 '^9: 3 faults$' verify
+expect 0 '^pool_id: 11$' stat 11
+expect 1 '^11: 3 faults$' verify
+expect 4 'alive: say which one of 7 11' stat
 expect 1 'a slot is nobody' verify --json
 expect 0 'ok \(1 pool\)' verify 7
 echo garbage >"$work/7/verify"
