@@ -39,6 +39,14 @@ Error find_region(KPool& pool, u64 offset, quarry_core_region* out) {
     return Error::none;
 }
 
+// The offset space that the objects of a fixed pool need; 0 for what is no such pool.
+u64 pages_for(const quarry_core_pool_config& config) {
+    if (!config.object_size || config.object_size > kMaxObject) return 0;
+    if (!config.object_count || config.object_count > kMaxPoolPages * kPageBytes / kGrain) return 0;
+    const SizeClass cut = KPool::fixed_class(config.object_size);
+    return (config.object_count + cut.slots - 1) / cut.slots * pages_of(cut.order);
+}
+
 int answer(const KPool::Granted& granted, const KPool::Refusal& refusal, uint32_t* done,
            quarry_core_refusal* out) {
     *done = granted.done;
@@ -58,6 +66,7 @@ int quarry_core_pool_create(const quarry_core_pool_config* config, quarry_core_p
     c.fixed = config->kind == QUARRY_CORE_FIXED;
     c.max_clients = config->max_clients;
     c.max_pages = config->max_pages;
+    if (c.fixed && c.max_pages == 0) c.max_pages = pages_for(*config);
     c.object_size = config->object_size;
     c.object_count = config->object_count;
     c.zero_on_regrant = config->zero_on_regrant != 0;
