@@ -30,6 +30,7 @@ struct pid;
 struct poll_table_struct;
 struct quarry_account;
 struct quarry_pool;
+struct vm_area_struct;
 
 /**
  * struct quarry_client - one client
