@@ -43,7 +43,7 @@ public:
             to.state = CodecState::start_of(to.block);
         }
         std::uint8_t bytes[QUARRY_TRACE_MAX_EVENT];
-        const std::uint8_t* end = encode(bytes, to.state, event);
+        std::uint8_t* end = encode(bytes, to.state, event);
         to.payload.insert(to.payload.end(), bytes, end);
         to.block.events++;
         events_++;
