@@ -79,7 +79,14 @@ void quarry_core_heap_stat(quarry_core_heap* heap, quarry_core_stat* stat) {
 
 void quarry_core_heap_verify(quarry_core_heap* heap, int quiet, quarry_core_audit* out) {
     Audit audit;
-    HeapAudit<KernelPlatform>(of(heap), audit).run(quiet != 0);
+    // Too large for a kernel's stack.
+    using Auditor = HeapAudit<KernelPlatform>;
+    if (auto* auditor = make_meta<Auditor, KernelPlatform>(Context::may_sleep, of(heap), audit)) {
+        auditor->run(quiet != 0);
+        free_meta<KernelPlatform>(auditor);
+    } else {
+        audit.fault("no memory for the audit", 0);
+    }
     *out = audit.result();
 }
 
