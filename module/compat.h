@@ -9,6 +9,7 @@
 
 #include <linux/mm.h>
 #include <linux/version.h>
+#include <linux/workqueue.h>
 
 /* 6.3: "mm: introduce vma->vm_flags wrapper functions" */
 static inline void quarry_vm_flags_mod(struct vm_area_struct *vma, unsigned long set,
@@ -26,6 +27,11 @@ static inline void quarry_vm_flags_mod(struct vm_area_struct *vma, unsigned long
 #define QUARRY_DEVNODE_DEVICE const struct device
 #else
 #define QUARRY_DEVNODE_DEVICE struct device
+#endif
+
+/* 6.17: "workqueue: Add new WQ_PERCPU flag"; before, it was the default. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#define WQ_PERCPU 0
 #endif
 
 #endif /* QUARRY_COMPAT_H */

@@ -21,6 +21,7 @@
 #include <linux/smp.h>
 #include <linux/workqueue.h>
 
+#include "compat.h"
 #include "each_cpu.h"
 #include "include/quarry_seam.h"
 
@@ -61,7 +62,8 @@ static struct workqueue_struct *quarry_each_cpu_queue;
 
 int quarry_each_cpu_init(void)
 {
-	quarry_each_cpu_queue = alloc_workqueue("quarry_each_cpu", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	quarry_each_cpu_queue = alloc_workqueue("quarry_each_cpu",
+						WQ_PERCPU | WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
 	return quarry_each_cpu_queue ? 0 : -ENOMEM;
 }
 

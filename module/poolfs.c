@@ -26,7 +26,7 @@ static int poolfs_init_context(struct fs_context *context)
 
 static struct file_system_type poolfs_type = {
 	.name = "quarry",
-	.owner = THIS_MODULE,
+	/* No owner: its one mount lasts as long as the module and would keep it loaded for ever. */
 	.init_fs_context = poolfs_init_context,
 	.kill_sb = kill_anon_super,
 };
