@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * What the suites call in quarry.ko: the core's entries and the shim's own
+ * functions. Exported in a build with QUARRY_KUNIT=1 only.
+ */
+#include <linux/export.h>
+#include "../module/client.h"
+#include "../module/errors.h"
+#include "../module/limits.h"
+#include "../module/pool.h"
+
+/* The seam. */
+EXPORT_SYMBOL_GPL(quarry_core_pool_create);
+EXPORT_SYMBOL_GPL(quarry_core_pool_destroy);
+EXPORT_SYMBOL_GPL(quarry_core_pool_wanted_pages);
+EXPORT_SYMBOL_GPL(quarry_core_pool_populate);
+EXPORT_SYMBOL_GPL(quarry_core_region_add);
+EXPORT_SYMBOL_GPL(quarry_core_region_isolate);
+EXPORT_SYMBOL_GPL(quarry_core_region_restore);
+EXPORT_SYMBOL_GPL(quarry_core_region_remove);
+EXPORT_SYMBOL_GPL(quarry_core_region_find);
+EXPORT_SYMBOL_GPL(quarry_core_client_create);
+EXPORT_SYMBOL_GPL(quarry_core_client_reap);
+EXPORT_SYMBOL_GPL(quarry_core_client_destroy);
+EXPORT_SYMBOL_GPL(quarry_core_client_usage);
+EXPORT_SYMBOL_GPL(quarry_core_alloc);
+EXPORT_SYMBOL_GPL(quarry_core_usable_size);
+EXPORT_SYMBOL_GPL(quarry_core_free);
+EXPORT_SYMBOL_GPL(quarry_core_transfer);
+EXPORT_SYMBOL_GPL(quarry_core_pool_stat);
+EXPORT_SYMBOL_GPL(quarry_core_pool_drain);
+EXPORT_SYMBOL_GPL(quarry_core_pool_verify);
+EXPORT_SYMBOL_GPL(quarry_core_size_classes);
+
+/* The shim. */
+EXPORT_SYMBOL_GPL(quarry_pool_create);
+EXPORT_SYMBOL_GPL(quarry_pool_get);
+EXPORT_SYMBOL_GPL(quarry_pool_put);
+EXPORT_SYMBOL_GPL(quarry_pool_name);
+EXPORT_SYMBOL_GPL(quarry_pool_grow);
+EXPORT_SYMBOL_GPL(quarry_pool_low);
+EXPORT_SYMBOL_GPL(quarry_regions_add);
+EXPORT_SYMBOL_GPL(quarry_region_remove);
+EXPORT_SYMBOL_GPL(quarry_page_find);
+EXPORT_SYMBOL_GPL(quarry_client_create);
+EXPORT_SYMBOL_GPL(quarry_client_find);
+EXPORT_SYMBOL_GPL(quarry_client_put);
+EXPORT_SYMBOL_GPL(quarry_client_reap);
+EXPORT_SYMBOL_GPL(quarry_client_alloc);
+EXPORT_SYMBOL_GPL(quarry_client_undo);
+EXPORT_SYMBOL_GPL(quarry_client_free);
+EXPORT_SYMBOL_GPL(quarry_client_transfer);
+EXPORT_SYMBOL_GPL(quarry_client_drain);
+EXPORT_SYMBOL_GPL(quarry_limits_get);
+EXPORT_SYMBOL_GPL(quarry_account_get);
+EXPORT_SYMBOL_GPL(quarry_account_put);
+EXPORT_SYMBOL_GPL(quarry_charge);
+EXPORT_SYMBOL_GPL(quarry_uncharge);
+EXPORT_SYMBOL_GPL(quarry_charged);
+EXPORT_SYMBOL_GPL(quarry_errno);
+EXPORT_SYMBOL_GPL(quarry_error_text);
