@@ -79,6 +79,7 @@ Limbo& limbo() {
 HostPlatform::Slot HostPlatform::slots_[kCpus];
 std::atomic<u64> HostPlatform::epoch_{1};
 HostPlatform::Trace HostPlatform::trace_;
+std::atomic<unsigned> HostPlatform::ever_taken_{0};
 const bool HostPlatform::asymmetric_ =
     membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
 
@@ -103,6 +104,9 @@ void HostPlatform::take_slot() {
         if (!slots_[i].taken.compare_exchange_strong(taken, true, std::memory_order_acq_rel))
             continue;
         state_.slot = static_cast<int>(i);
+        unsigned most = ever_taken_.load();
+        while (most <= i && !ever_taken_.compare_exchange_weak(most, i + 1)) {
+        }
         threads_now.fetch_add(1);
         keeper.armed = true;
         return;
@@ -140,7 +144,7 @@ unsigned HostPlatform::on_each_cpu(void (*fn)(void*, unsigned), void* arg) {
     must_not_sleep("on_each_cpu");
     const unsigned here = cpu();
     std::lock_guard guard(one_at_a_time);
-    for (unsigned i = 0; i < kCpus; ++i) {
+    for (unsigned i = 0; i < ever_taken_.load(std::memory_order_acquire); ++i) {
         Slot& slot = slots_[i];
         if (i != here) {
             slot.stop.store(true, std::memory_order_seq_cst);

@@ -138,7 +138,7 @@ public:
         if (state_.slot < 0) take_slot();
         return static_cast<unsigned>(state_.slot);
     }
-    // fn(arg, cpu) for each slot, while its thread is kept from pinning. One caller at a time.
+    // fn(arg, cpu) for each slot that was ever taken, while its thread is kept from pinning. One caller at a time.
     static unsigned on_each_cpu(void (*fn)(void* arg, unsigned cpu), void* arg);
     static void breathe();
     static u64 ns();
@@ -242,6 +242,7 @@ private:
     static std::atomic<u64> epoch_;
     static const bool asymmetric_;
     static Trace trace_;
+    static std::atomic<unsigned> ever_taken_;  // slots below it were taken at some time
 };
 
 // Memory that stands behind a pool whose `os` pointer is this object: zero() reaches it.

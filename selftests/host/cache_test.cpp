@@ -1,0 +1,714 @@
+// SPDX-License-Identifier: MIT
+//
+// The heap: every error at the call that did it, magazines and depots, what is free anywhere
+// serves any request (law 7), metadata that is refused, interrupts inside a cache. Long random
+// streams and threads are in cache_model_test.cpp.
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <map>
+#include <set>
+
+#include "heap_fixture.hpp"
+
+namespace quarry {
+namespace {
+
+using P = HostPlatform;
+using TestHeap = Heap<P>;
+
+using HeapTest = HeapFixture<P>;
+
+// ---- requests and errors ----
+
+TEST_F(HeapTest, EverySizeAndAlignmentIsServedAlignedAndApart) {
+    make(4096);
+    std::map<Offset, u64> live;
+    for (u64 align = 1; align <= 64 * 1024; align *= 2)
+        for (u64 size : {1, 7, 8, 9, 63, 64, 65, 100, 1000, 2047, 2048, 2049, 4096, 5000, 70000}) {
+            const Offset o = alloc(size, align);
+            EXPECT_EQ(o % align, 0u) << size << " at " << align;
+            EXPECT_EQ(o % 8, 0u);
+            EXPECT_GE(heap->usable_size(o), size);
+            auto next = live.lower_bound(o);
+            if (next != live.end()) {
+                EXPECT_LE(o + size, next->first);
+            }
+            if (next != live.begin()) {
+                EXPECT_LE(std::prev(next)->first + std::prev(next)->second, o);
+            }
+            live[o] = size;
+        }
+    EXPECT_EQ(verify().objects, live.size());
+    for (auto [o, size] : live) EXPECT_EQ(heap->free(o), Error::none);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, EveryWrongRequestHasItsOwnErrorAndChangesNothing) {
+    make(64);
+    EXPECT_EQ(heap->alloc(0).error(), Error::invalid);
+    EXPECT_EQ(heap->alloc(8, 0).error(), Error::invalid);
+    EXPECT_EQ(heap->alloc(8, 24).error(), Error::invalid);
+    EXPECT_EQ(heap->alloc(~u64{0}).error(), Error::too_large);
+    EXPECT_EQ(heap->alloc((u64{1} << 32) + 1).error(), Error::too_large);
+    EXPECT_EQ(heap->alloc(8, u64{1} << 33).error(), Error::too_large);
+    EXPECT_EQ(heap->alloc(65 * kPageBytes).error(), Error::pool_full);
+    EXPECT_EQ(heap->alloc(8, 8, Context::may_sleep, Zone::lowmem).error(), Error::pool_full);
+    EXPECT_EQ(heap->alloc_bulk(0, 8, 1, nullptr).why, Error::invalid);
+    EXPECT_EQ(heap->alloc_pages(Order{21}).error(), Error::too_large);
+    EXPECT_EQ(heap->alloc_pages_exact(0).error(), Error::invalid);
+    expect_fresh();
+    TestHeap none(0, nullptr);
+    EXPECT_EQ(none.init(), Error::invalid);
+}
+
+TEST_F(HeapTest, AHeapWithoutARegionHasNothing) {
+    make(0);
+    EXPECT_EQ(heap->alloc(8).error(), Error::uninitialised);
+    EXPECT_EQ(heap->alloc(8192).error(), Error::uninitialised);
+    EXPECT_EQ(heap->free(0), Error::no_region);
+    EXPECT_EQ(heap->usable_size(0), 0u);
+}
+
+TEST_F(HeapTest, EveryWrongFreeHasItsOwnErrorAndFreesNothing) {
+    make(256);
+    const Offset small = alloc(24);
+    const Offset object = alloc(200);
+    const Offset page = alloc(4096);
+    const Offset run = alloc(5 * 4096);
+    for (const bool sized : {false, true}) {
+        auto free = [&](Offset o, u64 size) {
+            return sized ? heap->free_sized(o, size) : heap->free(o);
+        };
+        EXPECT_EQ(free(object + 1, 200), Error::misaligned);
+        EXPECT_EQ(free(small + 4, 24), Error::misaligned);
+        EXPECT_EQ(free(~u64{0}, 8), Error::misaligned);
+        EXPECT_EQ(free(object + 8, 200), Error::not_object);
+        EXPECT_EQ(free(object + 64, 200), Error::not_object);
+        EXPECT_EQ(free(small + 8, 24), Error::not_object);
+        EXPECT_EQ(free(run + 4096, 4096), Error::not_object);
+        EXPECT_EQ(free(run + 8, 4096), Error::not_object);
+        EXPECT_EQ(free(page + 64, 4096), Error::not_object);
+        EXPECT_EQ(free((u64{1} << 20) * kPageBytes, 8), Error::out_of_range);
+        EXPECT_EQ(free(~u64{7}, 8), Error::out_of_range);
+        EXPECT_EQ(free(256 * kPageBytes, 8), Error::no_region);
+    }
+    verify();
+    EXPECT_EQ(heap->free(small), Error::none);
+    EXPECT_EQ(heap->free(object), Error::none);
+    EXPECT_EQ(heap->free(page), Error::none);
+    EXPECT_EQ(heap->free(run), Error::none);
+    // In a magazine, in the page cache, in the buddy.
+    for (const Offset o : {small, object, page, run, run + 4096}) {
+        EXPECT_EQ(heap->free(o), Error::already_free);
+        EXPECT_EQ(heap->free_sized(o, 24), Error::already_free);
+        EXPECT_EQ(heap->usable_size(o), 0u);
+        EXPECT_EQ(heap->resize_in_place(o, 8), Error::already_free);
+    }
+    EXPECT_EQ(heap->free_remote(object), Error::already_free);
+    expect_fresh();
+    for (const Offset o : {small, object, page, run})
+        EXPECT_EQ(heap->free(o), Error::already_free);
+    verify();
+}
+
+TEST_F(HeapTest, ASlabsLastBytesThatNoSlotCoversAreNoObject) {
+    make(64);
+    const u32 c = class_of(1792);
+    const Offset o = alloc(1792);
+    const Offset base = o - o % kSizeClasses[c].slab_bytes();
+    const Offset tail = base + u64{kSizeClasses[c].slots} * 1792;
+    ASSERT_LT(tail, base + kSizeClasses[c].slab_bytes());
+    EXPECT_EQ(heap->free(tail), Error::not_object);
+    EXPECT_EQ(heap->free(o), Error::none);
+}
+
+TEST_F(HeapTest, ASizedFreeTakesEverySizeThatAnAllocationCanHaveHadAndNoOther) {
+    make(1024);
+    for (u64 align = 8; align <= kMaxSlot; align *= 2)
+        for (u64 size = 1; size <= kMaxSlot; size += size < 70 ? 1 : 37) {
+            const Offset o = alloc(size, align);
+            const u64 slot = heap->usable_size(o);
+            EXPECT_EQ(heap->free_sized(o, slot + 1), Error::wrong_size);
+            EXPECT_EQ(heap->free_sized(o, 0), Error::wrong_size);
+            EXPECT_EQ(heap->free_sized(o, 4096), Error::wrong_size);
+            EXPECT_EQ(heap->usable_size(o), slot) << "nothing was freed";
+            ASSERT_EQ(heap->free_sized(o, size), Error::none) << size << " at " << align;
+        }
+    const Offset o = alloc(200);
+    EXPECT_EQ(heap->free_sized(o, 100), Error::wrong_size);
+    EXPECT_EQ(heap->free_sized(o, 200), Error::none);
+    const Offset run = alloc(3 * 4096);
+    EXPECT_EQ(heap->free_sized(run, 4096), Error::wrong_size);
+    EXPECT_EQ(heap->free_sized(run, 4 * 4096), Error::wrong_size);
+    EXPECT_EQ(heap->free_sized(run, 2 * 4096 + 1), Error::none);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, AnObjectIsResizedInPlaceOrTheCallerCopies) {
+    make(64);
+    const Offset o = alloc(100);
+    EXPECT_EQ(heap->resize_in_place(o, 104), Error::none);
+    EXPECT_EQ(heap->resize_in_place(o, 1), Error::none);
+    EXPECT_EQ(heap->resize_in_place(o, 105), Error::cannot_grow);
+    EXPECT_EQ(heap->resize_in_place(o, 0), Error::invalid);
+    EXPECT_EQ(heap->resize_in_place(o + 8, 1), Error::not_object);
+    const Offset run = alloc(8 * 4096);
+    EXPECT_EQ(heap->resize_in_place(run, 8 * 4096 + 1), Error::cannot_grow);
+    EXPECT_EQ(heap->resize_in_place(run, 7 * 4096 + 1), Error::none);
+    EXPECT_EQ(heap->usable_size(run), 8u * 4096);
+    EXPECT_EQ(heap->resize_in_place(run, 3 * 4096), Error::none);
+    EXPECT_EQ(heap->usable_size(run), 3u * 4096);
+    EXPECT_EQ(heap->free(run + 3 * 4096), Error::already_free);
+    verify();
+    EXPECT_EQ(heap->free(run), Error::none);
+    EXPECT_EQ(heap->free(o), Error::none);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, ZeroedObjectsAreZeroedByThePlatformAlone) {
+    HostBacking backing(64 * kPageBytes);
+    heap = std::make_unique<TestHeap>(64, &backing);
+    ASSERT_EQ(heap->init(), Error::none);
+    ASSERT_TRUE(heap->add_region(PageNumber{0}, 64, Zone::normal));
+    const Offset o = alloc(100);
+    std::fill_n(backing.at(o), 104, 0xaa);
+    EXPECT_EQ(heap->free(o), Error::none);
+    EXPECT_EQ(alloc(100), o);
+    EXPECT_EQ(backing.at(o)[0], 0xaa);
+    EXPECT_EQ(heap->free(o), Error::none);
+    P::reset_zeroed();
+    const auto zeroed = heap->alloc_zeroed(100);
+    ASSERT_TRUE(zeroed);
+    EXPECT_EQ(*zeroed, o);
+    EXPECT_EQ(P::zeroed_bytes(), 104u);
+    EXPECT_EQ(std::count(backing.at(o), backing.at(o) + 104, 0), 104);
+    EXPECT_EQ(heap->free(o), Error::none);
+}
+
+TEST_F(HeapTest, BulksAreWholeOrSayWhyNot) {
+    make(64);
+    std::vector<Offset> out(5000);
+    auto g = heap->alloc_bulk(64, 8, 1000, out.data());
+    EXPECT_EQ(g.done, 1000u);
+    EXPECT_EQ(g.why, Error::none);
+    EXPECT_EQ(std::set<Offset>(out.begin(), out.begin() + 1000).size(), 1000u);
+    verify();
+    std::swap(out[500], out[999]);
+    out[998] = out[0];
+    const auto f = heap->free_bulk(out.data(), 1000);
+    EXPECT_EQ(f.done, 998u);
+    EXPECT_EQ(f.why, Error::already_free);
+    EXPECT_EQ(heap->free(out[999]), Error::none);
+    verify();
+    g = heap->alloc_bulk(64, 8, 5000, out.data());
+    EXPECT_EQ(g.done, 64u * 64 - 1) << "but for the one whose offset was overwritten";
+    EXPECT_EQ(g.why, Error::pool_full);
+    EXPECT_EQ(heap->free_bulk(out.data(), g.done).done, g.done);
+    g = heap->alloc_bulk(8192, 8, 20, out.data());
+    EXPECT_GE(g.done, 20u);
+    EXPECT_EQ(heap->free_bulk(out.data(), g.done).done, g.done);
+}
+
+TEST_F(HeapTest, PagesComeByOrderAndByExactCount) {
+    make(256);
+    const auto block = heap->alloc_pages(Order{3});
+    ASSERT_TRUE(block);
+    EXPECT_EQ(*block % (8 * kPageBytes), 0u);
+    const auto exact = heap->alloc_pages_exact(5);
+    ASSERT_TRUE(exact);
+    EXPECT_EQ(heap->usable_size(*exact), 5 * kPageBytes);
+    const auto one = heap->alloc_pages(Order{0});
+    ASSERT_TRUE(one);
+    EXPECT_EQ(heap->free_pages(*block, Order{2}), Error::wrong_size);
+    EXPECT_EQ(heap->free_pages(*block + 8, Order{3}), Error::misaligned);
+    EXPECT_EQ(heap->free_pages(*block, Order{3}), Error::none);
+    EXPECT_EQ(heap->free_pages(*block, Order{3}), Error::already_free);
+    EXPECT_EQ(heap->free_pages_exact(*exact + 3 * kPageBytes, 2), Error::none);
+    EXPECT_EQ(heap->free_pages_exact(*exact, 3), Error::none);
+    EXPECT_EQ(heap->free_pages(*one, Order{0}), Error::none);
+    EXPECT_EQ(heap->free_pages(*one, Order{0}), Error::already_free);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, LowMemoryIsServedFromItsZoneAndNormalRequestsFallBackToIt) {
+    make(8, 64);
+    const auto low = heap->alloc(64, 8, Context::may_sleep, Zone::lowmem);
+    ASSERT_TRUE(low);
+    EXPECT_GE(*low, (u64{1} << 16) * kPageBytes);
+    const auto low_run = heap->alloc(3 * 4096, 8, Context::may_sleep, Zone::lowmem);
+    ASSERT_TRUE(low_run);
+    EXPECT_GE(*low_run, (u64{1} << 16) * kPageBytes);
+    // All of it can be had, the free slots beside the low object too.
+    std::vector<Offset> all;
+    while (const auto o = heap->alloc(64)) all.push_back(*o);
+    EXPECT_EQ(all.size(), 64u * (8 + 64 - 3) - 1 - 64 * ((8 + 64 - 3) % 8));
+    verify();
+    for (Offset o : all) EXPECT_EQ(heap->free(o), Error::none);
+    EXPECT_EQ(heap->free(*low), Error::none);
+    EXPECT_EQ(heap->free(*low), Error::already_free);
+    EXPECT_EQ(heap->free(*low_run), Error::none);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, RegionsComeAndGoAndABusyOneStays) {
+    make(64);
+    const Offset o = alloc(64);
+    EXPECT_EQ(heap->remove_region(PageNumber{0}), Error::busy);
+    EXPECT_EQ(heap->remove_region(PageNumber{5}), Error::not_found);
+    ASSERT_TRUE(heap->add_region(PageNumber{1000}, 512, Zone::normal));
+    EXPECT_EQ(heap->add_region(PageNumber{1200}, 8, Zone::normal).error(), Error::overlap);
+    EXPECT_EQ(heap->free(o), Error::none) << "in the smaller region";
+    EXPECT_EQ(heap->remove_region(PageNumber{0}), Error::none);
+    EXPECT_EQ(heap->free(o), Error::no_region);
+    const Offset in_second = alloc(64);
+    EXPECT_GE(in_second, 1000 * kPageBytes);
+    EXPECT_EQ(heap->free(in_second), Error::none);
+    EXPECT_EQ(heap->remove_region(PageNumber{1000}), Error::none);
+    EXPECT_EQ(heap->free(in_second), Error::no_region);
+    EXPECT_EQ(heap->alloc(64).error(), Error::uninitialised);
+    verify();
+}
+
+TEST_F(HeapTest, StatCountsObjectsBytesAndMetadata) {
+    make(256);
+    EXPECT_EQ(heap->stat().used_bytes, 0u);
+    std::vector<Offset> all;
+    u64 bytes = 0;
+    for (u64 size : {8, 64, 100, 2048, 4096, 12288}) {
+        all.push_back(alloc(size));
+        bytes += heap->usable_size(all.back());
+    }
+    auto s = heap->stat();
+    EXPECT_EQ(s.used_bytes, bytes);
+    EXPECT_EQ(s.bytes, 256 * kPageBytes);
+    EXPECT_EQ(s.free_bytes, s.bytes - bytes);
+    EXPECT_EQ(s.objects, 4u) << "slots; runs are pages";
+    EXPECT_EQ(s.meta_bytes + 0, P::meta_bytes() + sizeof(TestHeap));
+    EXPECT_EQ(verify().objects, all.size());
+    for (Offset o : all) EXPECT_EQ(heap->free(o), Error::none);
+    EXPECT_EQ(heap->stat().used_bytes, 0u);
+    expect_fresh();
+}
+
+// ---- magazines and depots ----
+
+TEST_F(HeapTest, TheObjectFreedLastIsAllocatedFirst) {
+    make(64);
+    const Offset a = alloc(64);
+    const Offset b = alloc(64);
+    EXPECT_EQ(heap->free(a), Error::none);
+    EXPECT_EQ(heap->free(b), Error::none);
+    EXPECT_EQ(alloc(64), b);
+    EXPECT_EQ(alloc(64), a);
+}
+
+TEST_F(HeapTest, AHotPairTouchesNoLockSlabOrMetadata) {
+    make(64);
+    EXPECT_EQ(heap->free(alloc(64)), Error::none);
+    const u64 blocks = P::allocations();
+    const u64 refilled = P::refilled();
+    for (int i = 0; i < 10000; ++i) ASSERT_EQ(heap->free(alloc(64)), Error::none);
+    EXPECT_EQ(P::allocations(), blocks);
+    EXPECT_EQ(P::refilled(), refilled);
+}
+
+TEST_F(HeapTest, AMixAtTheBorderOfAMagazineMovesNoBatchEachTime) {
+    make(256);
+    std::vector<Offset> held;
+    const u32 batch = batch_of(64);
+    for (u32 i = 0; i < batch; ++i) held.push_back(alloc(64));  // the magazine is empty
+    for (int round = 0; round < 1000; ++round) {
+        const u64 moved = P::refilled() + P::drained();
+        for (int i = 0; i < 4; ++i) held.push_back(alloc(64));
+        for (int i = 0; i < 4; ++i) {
+            ASSERT_EQ(heap->free(held.back()), Error::none);
+            held.pop_back();
+        }
+        if (round) {
+            EXPECT_EQ(P::refilled() + P::drained(), moved);
+        }
+    }
+}
+
+TEST_F(HeapTest, ACpusStockIsBoundedHoweverMuchItFrees) {
+    make(8192);
+    for (const u64 size : {8, 64, 128, 256, 512, 1024, 2048}) {
+        std::vector<Offset> all(4096);
+        ASSERT_EQ(heap->alloc_bulk(size, 8, 4096, all.data()).done, 4096u);
+        ASSERT_EQ(heap->free_bulk(all.data(), 4096).done, 4096u);
+        const u64 slot = kSizeClasses[class_of(size)].slot_bytes;
+        EXPECT_LE(heap->caches().cached(class_of(size)) * slot, kDepotBytes + 32768) << size;
+    }
+    expect_fresh();
+}
+
+TEST_F(HeapTest, WhatOneCpuFreesAnotherOnesRefillFindsInTheDepot) {
+    make(1024);
+    std::vector<Offset> all(1024);
+    ASSERT_EQ(heap->alloc_bulk(64, 8, 1024, all.data()).done, 1024u);
+    Cpu other;
+    other.run([&] { ASSERT_EQ(heap->free_bulk(all.data(), 1024).done, 1024u); });
+    const u64 home = P::remote_frees();
+    const std::set<Offset> freed(all.begin(), all.end());
+    for (u32 i = 0; i < 512; ++i) EXPECT_EQ(freed.count(alloc(64)), 1u);
+    EXPECT_EQ(P::remote_frees(), home) << "no slot went over its slab";
+    verify();
+}
+
+TEST_F(HeapTest, ABatchOfOneSlabInALoopDoesNotRebuildItEachRound) {
+    make(256);
+    for (const u64 size : {64, 512, 2048}) {
+        const u32 slots = kSizeClasses[class_of(size)].slots;
+        std::vector<Offset> batch(slots);
+        ASSERT_EQ(heap->alloc_bulk(size, 8, slots, batch.data()).done, slots);
+        ASSERT_EQ(heap->free_bulk(batch.data(), slots).done, slots);
+        const u64 made = P::slabs_created();
+        for (int round = 0; round < 200; ++round) {
+            ASSERT_EQ(heap->alloc_bulk(size, 8, slots, batch.data()).done, slots);
+            ASSERT_EQ(heap->free_bulk(batch.data(), slots).done, slots);
+        }
+        EXPECT_LE(P::slabs_created() - made, 2u);
+    }
+    expect_fresh();
+}
+
+TEST_F(HeapTest, ADuplicateInAMagazineIsReportedDroppedAndTheNextIsTaken) {
+    make(64);
+    const Offset a = alloc(64);
+    const Offset b = alloc(64);
+    EXPECT_EQ(heap->free(a), Error::none);
+    EXPECT_EQ(heap->free(b), Error::none);
+    {  // two frees that raced
+        PinGuard<P> pin;
+        CpuCache& cache = heap->caches().of(pin.cpu());
+        Entry twice = *cache.magazine[7].pop();
+        cache.magazine[7].push(twice.offset, twice.live);
+        cache.magazine[7].push(twice.offset, twice.live);
+    }
+    Audit audit;
+    HeapAudit<P>(*heap, audit).run(true);
+    EXPECT_STREQ(audit.result().first, "a slot stands in two magazines");
+    EXPECT_EQ(alloc(64), b);
+    EXPECT_EQ(alloc(64), a) << "not b again";
+    const auto reports = P::take_corruptions();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].what, QUARRY_CORRUPT_DUPLICATE);
+    EXPECT_EQ(reports[0].offset, b);
+    verify();
+}
+
+// ---- the audit finds what is planted ----
+
+TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
+    make(64);
+    const Offset o = alloc(64);
+    EXPECT_EQ(heap->free(o), Error::none);
+    LiveByte* live;
+    {
+        PinGuard<P> pin;
+        Entry* e = heap->caches().of(pin.cpu()).magazine[7].pop();
+        live = e->live;
+        heap->caches().of(pin.cpu()).magazine[7].push(o, live);
+    }
+    auto first = [&] {
+        Audit audit;
+        HeapAudit<P>(*heap, audit).run(true);
+        return std::string(audit.result().first);
+    };
+    live->store(live_mark(o));
+    EXPECT_EQ(first(), "a magazine holds a live slot");
+    live->store(kLive | 7);
+    EXPECT_EQ(first(), "a live byte names no slot");
+    live->store(0);
+    {
+        PinGuard<P> pin;
+        heap->caches().of(pin.cpu()).magazine[7].pop();
+    }
+    EXPECT_EQ(first(), "slots are out that are nowhere");
+    {
+        PinGuard<P> pin;
+        heap->caches().of(pin.cpu()).magazine[7].push(o + 8, live);
+    }
+    EXPECT_EQ(first(), "a magazine holds what is no slot");
+    {
+        PinGuard<P> pin;
+        heap->caches().of(pin.cpu()).magazine[7].pop();
+        heap->caches().of(pin.cpu()).magazine[7].push(o, live + 1);
+    }
+    EXPECT_EQ(first(), "a magazine's entry names another's live byte");
+    {
+        PinGuard<P> pin;
+        heap->caches().of(pin.cpu()).magazine[7].pop();
+        heap->caches().of(pin.cpu()).magazine[7].push(o, live);
+    }
+    EXPECT_EQ(first(), "");
+}
+
+// ---- what is free anywhere serves any request ----
+
+TEST_F(HeapTest, OneCpuFillsAndSleepsAnotherFreesAllThenEverySizeCanBeHad) {
+    make(512);
+    Cpu zero;
+    Cpu one;
+    std::vector<Offset> all;
+    zero.run([&] {
+        while (const auto o = heap->alloc(64)) all.push_back(*o);
+    });
+    EXPECT_EQ(all.size(), 512u * 64);
+    one.run([&] {
+        for (Offset o : all) ASSERT_EQ(heap->free(o), Error::none);
+        expect_every_size(512);
+    });
+    expect_fresh();
+}
+
+TEST_F(HeapTest, TheCpuChangesBetweenEveryStepOfGrowAndRetry) {
+    make(128);
+    Cpu cpus[3];
+    std::vector<Offset> all;
+    for (int round = 0; round < 3; ++round) {
+        for (u32 i = 0;; ++i) {
+            bool full = false;
+            cpus[i % 3].run([&] {
+                const auto o = heap->alloc(512);
+                full = !o;
+                if (o) all.push_back(*o);
+            });
+            if (full) break;
+        }
+        EXPECT_EQ(all.size(), 128u * 8);
+        for (u32 i = 0; i < all.size(); ++i)
+            cpus[(i / 2) % 3].run([&] { ASSERT_EQ(heap->free(all[i]), Error::none); });
+        all.clear();
+        cpus[round].run([&] {
+            const auto o = heap->alloc(128 * kPageBytes);
+            ASSERT_TRUE(o);
+            EXPECT_EQ(heap->free(*o), Error::none);
+        });
+    }
+    expect_fresh();
+}
+
+TEST_F(HeapTest, ASleepingCallerGetsWhatAnotherCpusMagazineHolds) {
+    make(8);
+    Cpu other;
+    other.run([&] { EXPECT_EQ(heap->free(alloc(64)), Error::none); });
+    EXPECT_EQ(heap->alloc(2048, 8, Context::atomic).error(), Error::pool_full)
+        << "an atomic caller does not reach it";
+    const auto o = heap->alloc(8 * kPageBytes);
+    ASSERT_TRUE(o);
+    EXPECT_EQ(heap->free(*o), Error::none);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, AnAtomicCallerGetsItsOwnCacheTheDepotAndPendingFrees) {
+    make(16);
+    std::vector<Offset> all;
+    while (const auto o = heap->alloc(64, 8, Context::atomic)) all.push_back(*o);
+    EXPECT_EQ(all.size(), 16u * 64);
+    // Some go home by the remote way, the rest to magazine and depot; nobody collects.
+    for (u32 i = 0; i < all.size(); ++i)
+        ASSERT_EQ(i % 3 ? heap->free(all[i]) : heap->free_remote(all[i]), Error::none);
+    const auto o = heap->alloc(16 * kPageBytes, 8, Context::atomic);
+    ASSERT_TRUE(o);
+    EXPECT_EQ(heap->free(*o), Error::none);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, CachedPagesServeSlabsAndSlabsServePages) {
+    make(16);
+    std::vector<Offset> pages;
+    while (const auto o = heap->alloc(4096)) pages.push_back(*o);
+    EXPECT_EQ(pages.size(), 16u);
+    for (Offset o : pages) EXPECT_EQ(heap->free(o), Error::none);
+    std::vector<Offset> objects;
+    while (const auto o = heap->alloc(2048)) objects.push_back(*o);
+    EXPECT_EQ(objects.size(), 32u);
+    for (Offset o : objects) EXPECT_EQ(heap->free(o), Error::none);
+    pages.clear();
+    while (const auto o = heap->alloc(4096)) pages.push_back(*o);
+    EXPECT_EQ(pages.size(), 16u);
+    for (Offset o : pages) EXPECT_EQ(heap->free(o), Error::none);
+    expect_fresh();
+}
+
+// ---- metadata ----
+
+TEST_F(HeapTest, AtomicCallersLiveOnTheReserveWhenThePlatformRefuses) {
+    make(256);
+    P::refuse_allocations_from(1);
+    const auto a = heap->alloc(64, 8, Context::atomic);
+    const auto b = heap->alloc(1000, 8, Context::atomic);
+    P::refuse_allocation(0);
+    ASSERT_TRUE(a);
+    ASSERT_TRUE(b);
+    EXPECT_EQ(heap->free(*a), Error::none);
+    EXPECT_EQ(heap->free(*b), Error::none);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, EveryRefusedMetadataAllocationIsAnErrorAndNothingIsLost) {
+    u64 refused = 0;
+    for (u64 n = 1;; ++n) {
+        P::refuse_allocation(n);
+        TestHeap h(4096, nullptr);
+        u64 errors = 0;
+        bool ready = ok(h.init());
+        errors += !ready;
+        if (ready && !h.add_region(PageNumber{0}, 1024, Zone::normal)) {
+            ++errors;
+            ready = false;
+        }
+        if (ready && !h.add_region(PageNumber{2048}, 128, Zone::lowmem)) ++errors;
+        if (ready) {
+            std::vector<Offset> all;
+            for (u64 i = 0; i < 300; ++i) {
+                const auto o = h.alloc(8 + i * 13 % 3000, 8,
+                                       i % 3 ? Context::may_sleep : Context::atomic);
+                if (o) {
+                    all.push_back(*o);
+                } else {
+                    ++errors;
+                    EXPECT_EQ(o.error(), Error::no_memory);
+                }
+            }
+            std::vector<Offset> bulk(500);
+            const auto g = h.alloc_bulk(64, 8, 500, bulk.data());
+            errors += g.done < 500;
+            EXPECT_EQ(h.free_bulk(bulk.data(), g.done).done, g.done);
+            for (Offset o : all) EXPECT_EQ(h.free(o), Error::none);
+            h.drain();
+            Audit audit;
+            HeapAudit<P>(h, audit).run(true);
+            EXPECT_TRUE(audit.clean()) << audit.result().first;
+            EXPECT_EQ(h.buddy().free_pages(), h.buddy().total_pages());
+            EXPECT_EQ(h.stat().objects, 0u);
+        }
+        if (P::refusals() == 0) {
+            EXPECT_EQ(errors, 0u);
+            break;
+        }
+        ++refused;
+        EXPECT_LE(errors, 1u) << "one refusal, one error at most";
+    }
+    EXPECT_GT(refused, 60u);
+}
+
+// ---- interrupts ----
+
+// Calls back into the heap from inside a refill or a drain: as an interrupt there would.
+struct NestPlatform : HostPlatform {
+    static inline void (*nested)() = nullptr;
+    static void call() {
+        if (auto fn = std::exchange(nested, nullptr)) {
+            fn();
+            nested = fn;
+        }
+    }
+    static void trace_refill(void* os, u32 bytes, u32 slots, u64 ns) {
+        HostPlatform::trace_refill(os, bytes, slots, ns);
+        call();
+    }
+    static void trace_drain(void* os, u32 bytes, u32 slots, u64 ns) {
+        HostPlatform::trace_drain(os, bytes, slots, ns);
+        call();
+    }
+};
+
+class NestedTest : public HeapFixture<NestPlatform> {
+protected:
+    static inline Heap<NestPlatform>* target = nullptr;
+    static inline u64 served = 0;
+    static inline u64 uncached = 0;
+};
+
+TEST_F(NestedTest, AnInterruptInsideACacheGoesToTheSlabsAndComesHomeByTheRemoteWay) {
+    make(256);
+    target = heap.get();
+    served = uncached = 0;
+    NestPlatform::nested = [] {
+        const auto o = target->alloc(64, 8, Context::atomic);
+        ASSERT_TRUE(o);
+        EXPECT_EQ(target->free(*o), Error::none);
+        EXPECT_EQ(target->free(*o), Error::already_free);
+        uncached += !target->alloc_cached(64);
+        ++served;
+    };
+    std::vector<Offset> all;
+    for (int i = 0; i < 2000; ++i) all.push_back(alloc(64));
+    for (Offset o : all) EXPECT_EQ(heap->free(o), Error::none);
+    NestPlatform::nested = nullptr;
+    EXPECT_GT(served, 50u);
+    EXPECT_EQ(uncached, served);
+    expect_fresh();
+}
+
+// A signal is what an NMI is: it may come between any two instructions.
+struct SignalState {
+    TestHeap* heap;
+    volatile u64 got = 0;
+    volatile u64 none = 0;
+    volatile u64 wrong = 0;
+};
+SignalState* signalled;
+
+void on_signal(int) {
+    SignalState& s = *signalled;
+    const auto o = s.heap->alloc_cached(64);
+    if (!o) {
+        s.none = s.none + 1;
+        return;
+    }
+    s.got = s.got + 1;
+    if (s.heap->free_remote(*o) != Error::none) s.wrong = s.wrong + 1;
+    if (s.heap->free_remote(*o) != Error::already_free) s.wrong = s.wrong + 1;
+}
+
+TEST_F(HeapTest, ASignalBetweenAnyTwoInstructionsOfThePairMayAllocateAndFree) {
+    make(256);
+    SignalState state{heap.get()};
+    signalled = &state;
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    struct sigaction old {};
+    ASSERT_EQ(sigaction(SIGUSR1, &action, &old), 0);
+    std::atomic<bool> stop{false};
+    const pthread_t target = pthread_self();
+    std::thread sender([&] {
+        while (!stop) {
+            pthread_kill(target, SIGUSR1);
+            std::this_thread::yield();
+        }
+    });
+    // Only the pair itself, which takes no lock (the magazine is never full here): refills
+    // go with the signal held off.
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    u64 pairs = 0;
+    while (state.got < 2000 || state.none < 1) {
+        pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        std::vector<Offset> few(100);
+        ASSERT_EQ(heap->alloc_bulk(64, 8, 100, few.data()).done, 100u);
+        ASSERT_EQ(heap->free_bulk(few.data(), 100).done, 100u);
+        pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+        for (int i = 0; i < 20000; ++i) {
+            const auto o = heap->alloc_cached(64);
+            if (!o) continue;
+            ASSERT_EQ(heap->free(*o), Error::none);
+            ++pairs;
+        }
+        if (pairs > 20'000'000) break;
+    }
+    stop = true;
+    sender.join();
+    sigaction(SIGUSR1, &old, nullptr);
+    EXPECT_GT(state.got, 0u);
+    EXPECT_EQ(state.wrong, 0u);
+    expect_fresh();
+}
+
+}  // namespace
+}  // namespace quarry
