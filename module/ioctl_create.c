@@ -72,15 +72,11 @@ static int check_heap(const struct quarry_pool_create *create, u64 most,
 {
 	u64 bytes, max_bytes;
 
-	if (check_add_overflow(create->bytes, (u64)PAGE_SIZE - 1, &bytes) ||
-	    check_add_overflow(create->max_bytes, (u64)PAGE_SIZE - 1, &max_bytes))
-		return -EOVERFLOW;
-	bytes &= PAGE_MASK;
-	max_bytes &= PAGE_MASK;
-	if (!max_bytes)
-		max_bytes = bytes;
-	if (bytes > most || max_bytes > most)
+	/* No more than memory: so rounding up cannot overflow. */
+	if (create->bytes > most || create->max_bytes > most)
 		return -EFBIG;
+	bytes = PAGE_ALIGN(create->bytes);
+	max_bytes = PAGE_ALIGN(create->max_bytes) ?: bytes;
 	if (!max_bytes || bytes > max_bytes || create->object_size || create->object_count)
 		return -EINVAL;
 	config->bytes = bytes;

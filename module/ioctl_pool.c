@@ -2,7 +2,6 @@
 /* REGION_ADD, REGION_REMOVE, DRAIN, STAT and VERIFY: looking after a pool. */
 #include <linux/capability.h>
 #include <linux/mm.h>
-#include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -24,7 +23,6 @@ static int check_region_add(const struct quarry_client *client, const struct qua
 			    u64 *pages)
 {
 	struct quarry_limits limits;
-	u64 bytes;
 
 	if (region->flags || region->reserved)
 		return -EINVAL;
@@ -32,12 +30,10 @@ static int check_region_add(const struct quarry_client *client, const struct qua
 		return -EINVAL;
 	if (!quarry_node_valid(region->node) || !region->bytes)
 		return -EINVAL;
-	if (check_add_overflow(region->bytes, (u64)PAGE_SIZE - 1, &bytes))
-		return -EOVERFLOW;
 	quarry_limits_get(&limits);
 	if (region->bytes > limits.max_pool_bytes)
 		return -EFBIG;
-	*pages = bytes >> PAGE_SHIFT;
+	*pages = PAGE_ALIGN(region->bytes) >> PAGE_SHIFT;
 	if (region->zone == QUARRY_ZONE_LOWMEM && client->creator && !client->pool->any_lowmem &&
 	    !limits.max_user_lowmem_bytes)
 		return -EPERM;

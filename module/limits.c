@@ -45,6 +45,20 @@ static DEFINE_SPINLOCK(accounts_lock);
 static DEFINE_HASHTABLE(accounts, 6);
 
 /**
+ * quarry_limits_init() - show the defaults that depend on memory as parameters
+ *
+ * Context: task.
+ */
+void quarry_limits_init(void)
+{
+	struct quarry_limits limits;
+
+	quarry_limits_get(&limits);
+	max_pool_bytes = limits.max_pool_bytes;
+	max_user_bytes = limits.max_user_bytes;
+}
+
+/**
  * quarry_limits_get() - the module's parameters as they are now
  * @limits: filled, with the defaults that depend on memory worked out
  *

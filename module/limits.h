@@ -52,6 +52,7 @@ struct quarry_account {
 	struct list_head pools;
 };
 
+void quarry_limits_init(void);
 void quarry_limits_get(struct quarry_limits *limits);
 
 struct quarry_account *quarry_account_get(void);

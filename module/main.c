@@ -5,12 +5,15 @@
 
 #include "client.h"
 #include "each_cpu.h"
+#include "limits.h"
 #include "pool.h"
 
 static int __init quarry_init(void)
 {
-	int err = quarry_each_cpu_init();
+	int err;
 
+	quarry_limits_init();
+	err = quarry_each_cpu_init();
 	if (err)
 		return err;
 	err = quarry_poolfs_init();

@@ -37,7 +37,7 @@ static int map_pool(struct quarry_client *client, struct vm_area_struct *vma)
 	u64 space = client->pool->max_pages;
 
 	if (pages > space || vma->vm_pgoff > space - pages)
-		return -ERANGE;
+		return -EINVAL;
 	/* VM_DONTEXPAND: nothing beyond the offset space; and mlock has nothing to do. */
 	quarry_vm_flags_mod(vma, VM_DONTDUMP | VM_DONTEXPAND,
 			    vma->vm_flags & VM_WRITE ? 0 : VM_MAYWRITE);
@@ -109,8 +109,8 @@ static int map_area(struct quarry_client *client, struct vm_area_struct *vma)
  *
  * Context: task, mmap_lock held for writing.
  * Return: 0; -EXDEV from another mm, -ESHUTDOWN after the reap, -EINVAL when
- * private or of the wrong length, -ERANGE beyond the pool, -EBUSY for a second
- * area, -ENOMEM.
+ * private, of the wrong length or beyond the pool, -EBUSY for a second area,
+ * -ENOMEM.
  */
 int quarry_mmap(struct file *file, struct vm_area_struct *vma)
 {
