@@ -12,7 +12,7 @@ seen=0 unseen=0
 
 mkdir "$work/programs" "$work/sources"
 for name in good miscounted failing skipping short planless silent disordered status crash hang \
-	stray logged warn refcount; do
+	stray logged warn refcount held; do
 	ln -s "$here/faults/tap.sh" "$work/programs/$name"
 done
 

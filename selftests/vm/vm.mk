@@ -36,7 +36,7 @@ test-vm: module vm-programs ## run the TAP programs on a stock kernel [KERNEL=6.
 	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --timeout $(VM_SECONDS) -- $(VM_DIR)/run-tests.sh $(TEST)
 
 test-vm-selftest: ## see the virtual machine and its runner fail on planted faults
-	@tools/deps.sh vm kernels
+	@tools/deps.sh vm kernels run
 	@$(VM_DIR)/selftest.sh $(VM_KERNEL)
 
 vm-shell: ## a root shell on a stock kernel, with this machine's files [KERNEL=...]

@@ -17,7 +17,7 @@
 # --initramfs-only    no host files: COMMAND[0] and each --file HOST[:GUEST] are packed instead
 # --icount            one guest nanosecond is one guest instruction; one processor; implies the above
 # --panic-on-warn     stop at the first kernel warning
-# --shell, --tty      a terminal in the guest, no time limit
+# --shell, --tty      a terminal in the guest; no time limit but by --timeout
 # --keep DIR          keep console.log, dmesg.log and report.log there
 #
 # The guest: the host's root by 9p, read-only, with fresh /tmp, /var/tmp and /run; proc, sysfs,
@@ -37,7 +37,7 @@ root=$(cd "$here/../.." && pwd)
 . "$here/kernel-log.sh"
 
 readonly E_SETUP=200 E_BOOT=201 E_TIMEOUT=202 E_PANIC=203 E_LOG=204 E_REPORT=205
-kernel=6.1 mem=1G smp=2 time_limit=300 boot_limit=60 mode=9p icount=no tty=no share="" keep=""
+kernel=6.1 mem=1G smp=2 time_limit='' boot_limit=60 mode=9p icount=no tty=no share="" keep=""
 append=() env=() files=() command=()
 qemu_pid='' watchdog_pid='' cat_pid='' run='' tty_state=''
 
@@ -262,12 +262,13 @@ main() {
 	trap 'exit 143' TERM
 	exec 3<&0
 	if [[ $tty == yes ]]; then
-		time_limit=1000000000
+		time_limit=${time_limit:-1000000000}
 		if [[ -t 0 ]]; then
 			tty_state=$(stty -g)
 			size=$(stty size | awk '{ print "rows", $1, "cols", $2 }')
 		fi
 	fi
+	time_limit=${time_limit:-300}
 	run_archive "$image" >"$run/extra.cpio"
 	cat "$base" "$run/extra.cpio" >"$run/initrd"
 	if [[ $tty == no ]]; then
