@@ -274,7 +274,10 @@ void Attacker::check_own() {
     const auto* bytes = static_cast<const unsigned char*>(quarry_address(pool_, large_));
     for (std::size_t i = 0; i < large_bytes_; i++) honest_failures_ += bytes[i] != 0x5a;
     struct quarry_stat stat;
-    if (quarry_stat(pool_, &stat) < 0 || stat.client_objects != 1) {
+    if (quarry_stat(pool_, &stat) < 0) {
+        honest_failures_++;
+        complain_of(errno, QUARRY_CALL_STAT, "stat of the attacker");
+    } else if (stat.client_objects != 1) {
         honest_failures_++;
         complain("this client owns %llu objects by the kernel's count, and should own 1",
                  static_cast<unsigned long long>(stat.client_objects));

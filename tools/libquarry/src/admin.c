@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Looking after a pool: its facts, counters, audit, regions, events. One system call each. */
-#include <errno.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -32,10 +32,8 @@ int quarry_events(struct quarry_pool *pool, bool acknowledge) {
 }
 
 int quarry_stat_fd_sized(int fd, struct quarry_stat *stat, size_t stat_bytes) {
+    memset(stat, 0, stat_bytes);
     stat->size = (uint32_t)stat_bytes;
-    stat->flags = 0;
-    stat->classes = 0;
-    stat->class_count = 0;
     return quarry_sys->ioctl(fd, QUARRY_IOC_STAT, stat);
 }
 
@@ -59,8 +57,8 @@ int quarry_classes(struct quarry_pool *pool, struct quarry_class_stat *classes, 
 
 int quarry_verify_sized(struct quarry_pool *pool, struct quarry_verify *verify,
                         size_t verify_bytes) {
+    memset(verify, 0, verify_bytes);
     verify->size = (uint32_t)verify_bytes;
-    verify->flags = 0;
     return quarry_call_kernel(pool, QUARRY_IOC_VERIFY, verify);
 }
 

@@ -2,6 +2,7 @@
 /* The control descriptor: open, close, INFO. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -43,7 +44,7 @@ void quarry_close(struct quarry_device *device) {
 }
 
 int quarry_info_sized(struct quarry_device *device, struct quarry_info *info, size_t info_bytes) {
+    memset(info, 0, info_bytes);
     info->size = (uint32_t)info_bytes;
-    info->flags = 0;
     return quarry_sys->ioctl(device->fd, QUARRY_IOC_INFO, info);
 }

@@ -36,6 +36,13 @@ int copy_in(T& to, const void* from) {
     return 0;
 }
 
+template <std::size_t n>
+bool any(const __u64 (&reserved)[n]) {
+    for (__u64 word : reserved)
+        if (word) return true;
+    return false;
+}
+
 int find_room(Pool& pool, std::uint64_t length, std::uint64_t align, std::uint64_t& start) {
     const std::uint64_t step = align / QUARRY_GRAIN ? align / QUARRY_GRAIN : 1;
     const std::uint64_t end = pool.bytes / QUARRY_GRAIN;
@@ -175,7 +182,7 @@ int create(void* argument) {
     struct quarry_pool_create in;
     if (int error = copy_in(in, argument)) return error;
     if ((in.flags & ~QUARRY_POOL_ZERO) || in.kind > QUARRY_KIND_FIXED ||
-        in.zone > QUARRY_ZONE_LOWMEM || in.node < -1 || in.node > 0)
+        in.zone > QUARRY_ZONE_LOWMEM || in.node < -1 || in.node > 0 || any(in.reserved))
         return EINVAL;
     const bool fixed = in.kind == QUARRY_KIND_FIXED;
     if (fixed && (!in.object_size || in.object_size % 8 || !in.object_count)) return EINVAL;
@@ -222,7 +229,7 @@ int create(void* argument) {
 int join(Call& call, void* argument) {
     struct quarry_join in;
     if (int error = copy_in(in, argument)) return error;
-    if (in.flags || (in.fd_flags & ~QUARRY_FD_CLOEXEC)) return EINVAL;
+    if (in.flags || (in.fd_flags & ~QUARRY_FD_CLOEXEC) || any(in.reserved)) return EINVAL;
     const int client = new_client(call.client->pool, false);
     if (client < 0) return EUSERS;
     const int fd = new_file(client);
@@ -245,7 +252,7 @@ int join(Call& call, void* argument) {
 int info(void* argument) {
     struct quarry_info in;
     if (int error = copy_in(in, argument)) return error;
-    if (in.flags) return EINVAL;
+    if (in.flags || any(in.reserved)) return EINVAL;
     auto* out = static_cast<struct quarry_info*>(argument);
     out->abi_version = state->abi_version;
     out->cpus = 2;
@@ -263,7 +270,7 @@ int info(void* argument) {
 int stat(Call& call, void* argument) {
     struct quarry_stat in;
     if (int error = copy_in(in, argument)) return error;
-    if (in.flags & ~QUARRY_STAT_ACK) return EINVAL;
+    if ((in.flags & ~QUARRY_STAT_ACK) || any(in.reserved)) return EINVAL;
     auto* out = static_cast<struct quarry_stat*>(argument);
     if (in.classes) {
         auto* classes = reinterpret_cast<struct quarry_class_stat*>(in.classes);
@@ -309,6 +316,7 @@ int region(Call& call, void* argument, bool add) {
 int verify(Call& call, void* argument) {
     struct quarry_verify in;
     if (int error = copy_in(in, argument)) return error;
+    if (in.flags) return EINVAL;
     if (!call.client->creator) return EPERM;
     auto* out = static_cast<struct quarry_verify*>(argument);
     out->faults = 0;

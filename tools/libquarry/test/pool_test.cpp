@@ -154,6 +154,7 @@ TEST_F(Pool, OneDeviceMakesManyPoolsAndTellsItsLimits) {
     quarry_device* device = quarry_open(nullptr);
     ASSERT_NE(device, nullptr);
     struct quarry_info info;
+    memset(static_cast<void*>(&info), 0xff, sizeof info);
     ASSERT_EQ(quarry_info(device, &info), 0);
     EXPECT_EQ(info.max_batch, unsigned{QUARRY_MAX_BATCH});
     const quarry_options options = heap();
