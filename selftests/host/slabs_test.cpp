@@ -4,12 +4,14 @@
 // slab, the reserve of metadata, and threads that free each other's slots.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <random>
 #include <set>
 #include <thread>
 #include <vector>
 
 #include "../../module/core/cache/cache.hpp"
+#include "../../module/core/slabs/slab_audit.hpp"
 #include "host_platform.hpp"
 
 namespace quarry {
@@ -316,6 +318,43 @@ TEST(MetaReserve, RacingTakersAndRefillersNeverShareABlock) {
             }
         });
     for (auto& t : threads) t.join();
+}
+
+// ---- the audit ----
+
+// Does something at the n-th breath.
+struct BreathPlatform : HostPlatform {
+    static inline u64 left = 0;
+    static inline std::function<void()> then;
+    static void breathe() {
+        HostPlatform::breathe();
+        if (left && --left == 0) then();
+    }
+};
+
+TEST(SlabAudit, ASlabMadeSinceTheAuditPassedItsFirstPageIsNoSlabThatLiesElsewhere) {
+    using B = BreathPlatform;
+    Buddy<B> buddy(16);
+    LiveBytes policy;
+    SlabAllocator<B, LiveBytes> slabs(buddy, policy, kHeapClassTable.data(), kHeapClasses, nullptr);
+    ASSERT_EQ(slabs.init(), Error::none);
+    ASSERT_TRUE(buddy.add_region(PageNumber{0}, 16, Zone::normal, nullptr));
+    u64 made = 0;
+    for (u64 breath = 1; breath <= 16; ++breath) {
+        B::left = breath;
+        B::then = [&] {
+            ASSERT_EQ(slabs.add_slab(0, Zone::normal, Context::may_sleep), Error::none);
+            ++made;
+        };
+        Audit audit;
+        u32 seen[kHeapClasses] = {};
+        SlabAudit<B, LiveBytes>(buddy, slabs, audit)
+            .run(seen, [](auto&) {}, [](auto&, u32, u32, u32) {});
+        EXPECT_TRUE(audit.clean()) << audit.result().first << " after breath " << breath;
+        ReadGuard<B> reader;
+        slabs.reclaim(0);
+    }
+    EXPECT_EQ(made, 16u);
 }
 
 // ---- threads ----

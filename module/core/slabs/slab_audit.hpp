@@ -56,7 +56,11 @@ private:
             // Its maker has not listed it yet, or it dies: both are busy, not wrong.
             if (!SlabList::linked(*slab)) return pages_of(slab->size_class().order);
             if (slab->base() != offset(number)) {
-                audit_.fault("a page names a slab that lies elsewhere", offset(number));
+                // Made since its first page was passed; else its first page does not name it.
+                const PageDesc* head = buddy_.find(PageNumber{slab->base() / kPageBytes});
+                audit_.expect(offset(number) - slab->base() < slab->size_class().slab_bytes() &&
+                                  head && head->word() == w,
+                              "a page names a slab that lies elsewhere", offset(number));
                 return 1;
             }
             if (!slabs_.pin(*slab)) return pages_of(slab->size_class().order);
