@@ -18,7 +18,7 @@ RECORD_LIB_OBJ  := $(RECORD_OUT)/trace_file.o $(RECORD_OUT)/trace_reader.o
 RECORD_SO_OBJ   := $(patsubst tools/record/%.cpp,$(RECORD_OUT)/%.o,$(wildcard tools/record/recorder/*.cpp))
 RECORD_TOOL_OBJ := $(addprefix $(RECORD_OUT)/,quarry_trace.o summary.o merge.o)
 
-.PHONY: record
+.PHONY: record traces test-record
 
 record: tools-deps $(RECORD_LIB) $(RECORD_SO) $(RECORD_TOOL) ## build the allocation recorder and quarry-trace
 
@@ -39,4 +39,45 @@ $(RECORD_SO): $(RECORD_SO_OBJ)
 $(RECORD_TOOL): $(RECORD_TOOL_OBJ) $(RECORD_LIB)
 	$(RECORD_CXX) $^ -o $@
 
--include $(wildcard $(RECORD_OUT)/*.d $(RECORD_OUT)/recorder/*.d)
+# Real programs' traces. Recorded again when the recorder or the workloads change, or when a trace is
+# gone; not for each change of the sources that the programs work on.
+RECORD_TRACES    := $(BUILD)/traces
+RECORD_WORKLOADS := $(wildcard tools/record/workloads/*) tools/record/workloads.sh
+
+traces: record $(RECORD_TRACES)/summary.json ## record real programs (g++, perl, git, sqlite3) into build/traces
+
+$(RECORD_TRACES)/summary.json: $(RECORD_SO) $(RECORD_TOOL) $(RECORD_WORKLOADS)
+	tools/record/workloads.sh $(@D)
+
+# The tests: unit tests (the reader's also sanitized), programs to record, and the fuzzer.
+RECORD_TEST     := $(RECORD_OUT)/test
+RECORD_TEST_SRC := $(addprefix tools/record/test/,support.cpp reader_test.cpp recorder_test.cpp tool_test.cpp)
+RECORD_TEST_OBJ := $(RECORD_TEST_SRC:tools/record/%.cpp=$(RECORD_OUT)/%.o)
+RECORD_READER   := tools/record/trace_file.cpp tools/record/trace_reader.cpp
+RECORD_ASAN     := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+RECORD_VICTIM   := -std=gnu11 -O1 -fno-builtin -Wall -Wextra -Werror -Wno-use-after-free -pthread
+RECORD_FUZZ     := clang++ $(filter-out -Wshadow,$(RECORD_FLAGS)) -O1 -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+
+$(RECORD_TEST)/record-test: $(RECORD_TEST_OBJ) $(RECORD_LIB)
+	$(RECORD_CXX) $^ -lgtest -lgtest_main -pthread -o $@
+$(RECORD_TEST)/record-test-asan: tools/record/test/reader_test.cpp tools/record/test/support.cpp $(RECORD_READER) $(wildcard tools/record/*.h* tools/record/test/*.h*)
+	@mkdir -p $(@D)
+	$(RECORD_CXX) $(RECORD_FLAGS) $(RECORD_ASAN) $(filter %.cpp,$^) -lgtest -lgtest_main -pthread -o $@
+$(RECORD_TEST)/victim $(RECORD_TEST)/early: $(RECORD_TEST)/%: tools/record/test/%.c tools/record/test/victim.h
+	@mkdir -p $(@D)
+	$(CC) $(RECORD_VICTIM) $< -o $@
+$(RECORD_TEST)/behind.so: tools/record/test/behind.c
+	@mkdir -p $(@D)
+	$(CC) $(RECORD_VICTIM) -shared -fPIC $< -o $@
+$(RECORD_TEST)/c_reader: tools/record/test/c_reader.c $(RECORD_LIB)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -Wall -Wextra -Werror -Itools/record $^ -o $@
+$(RECORD_TEST)/fuzz_reader $(RECORD_TEST)/fuzz_planted: tools/record/test/fuzz_reader.cpp $(RECORD_READER) $(wildcard tools/record/*.h*)
+	@mkdir -p $(@D)
+	$(RECORD_FUZZ) $(if $(findstring planted,$@),-DQUARRY_PLANTED_FAULT) $(filter %.cpp,$^) -o $@
+
+test-record: traces $(addprefix $(RECORD_TEST)/,record-test record-test-asan victim early behind.so c_reader fuzz_reader fuzz_planted) ## test the recorder and its reader (one test: TEST=Suite.Name)
+	tools/record/test/run.sh $(RECORD_OUT) $(RECORD_TRACES) "$(or $(TEST),*)"
+
+-include $(wildcard $(RECORD_OUT)/*.d $(RECORD_OUT)/recorder/*.d $(RECORD_TEST)/*.d)

@@ -156,7 +156,7 @@ quarry_trace_status TraceFile::check_threads() {
 }
 
 quarry_trace_status TraceFile::open(const void* data, std::size_t bytes) {
-    data_ = static_cast<const std::uint8_t*>(data);
+    data_ = static_cast<const std::uint8_t*>(bytes ? data : "");  // nothing may come as a null
     bytes_ = bytes;
     quarry_trace_status status = check_header();
     if (status == QUARRY_TRACE_OK) status = check_blocks();
