@@ -27,7 +27,7 @@ host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang llvm libjem
 	libgoogle-perftools-dev libmimalloc-dev)
 # libquarry, quarryctl, the recorder and the libbpf tools.
 tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang llvm bpftool pkg-config
-	nlohmann-json3-dev libgtest-dev)
+	nlohmann-json3-dev libgtest-dev sqlite3)
 # Static checks.
 check=("${build[@]}" shellcheck clang clang-tidy clang-format cppcheck python3 perl codespell)
 # `make run`: the virtual machine, bpftrace in it, and the programs that are recorded.

@@ -54,6 +54,9 @@ constinit std::atomic<Log*> the_log = nullptr;
 constinit Settings settings = {};
 
 [[gnu::tls_model("initial-exec")]] thread_local constinit Buffer* my_buffer = nullptr;
+// A thread that found no buffer looks again after so many events: a look is a system call a buffer.
+constexpr unsigned events_between_looks = 64;
+[[gnu::tls_model("initial-exec")]] thread_local constinit unsigned my_wait = 0;
 
 std::uint64_t now(clockid_t clock) {
     timespec time;
@@ -241,7 +244,10 @@ bool has_room(const Buffer& buffer) {
     Critical critical(log->lock);
     begin(*log);
     Buffer* buffer = my_buffer;
-    if (!buffer || !buffer->owner.load(std::memory_order_relaxed)) my_buffer = buffer = adopt(*log);
+    if (!buffer || !buffer->owner.load(std::memory_order_relaxed)) {
+        my_buffer = buffer = my_wait ? nullptr : adopt(*log);
+        my_wait = buffer ? 0 : my_wait ? my_wait - 1 : events_between_looks;
+    }
     if (buffer && !has_room(*buffer)) {
         // A program that fills a buffer before it has an environment is not recorded so early.
         if (mode.load(std::memory_order_relaxed) == Mode::on) flush(*log, *buffer);

@@ -149,8 +149,10 @@ TEST(Recorder, MoreThreadsThanBuffersAreCountedAsDropped) {
     ASSERT_EQ(traces.size(), 1u);
     const Read read = read_file(traces[0]);
     EXPECT_EQ(read.ended, QUARRY_TRACE_DONE);
-    EXPECT_GE(read.info.dropped, 2u * (VICTIM_TOGETHER - 255));
-    EXPECT_LE(read.info.dropped, 2u * (VICTIM_TOGETHER - 255) + 8);
+    // What a thread too many allocates is dropped. Its free is too, or it is one of unknown memory:
+    // when other threads have ended by then, it gets a buffer after all.
+    EXPECT_GE(read.info.dropped, VICTIM_TOGETHER - 255u);
+    EXPECT_EQ(read.info.dropped + read.info.unknown_frees, 2u * (VICTIM_TOGETHER - 255));
     std::uint64_t seen = 0;
     for (const auto& event : read.events) seen += event.size == 34 && event.kind != QUARRY_TRACE_FREE;
     EXPECT_EQ(seen, 255u);

@@ -44,8 +44,8 @@ seeds() {
 	mkdir -p "$folder"
 	for mode in exact 'fork library' 'exec execl' 'end abort' successive; do
 		# shellcheck disable=SC2086 # a mode and its argument
-		QUARRY_TRACE_DIR=$folder LD_PRELOAD=$build/libquarry-record.so \
-			"$bin/victim" $mode >/dev/null 2>&1 || true
+		(QUARRY_TRACE_DIR=$folder LD_PRELOAD=$build/libquarry-record.so "$bin/victim" $mode || true) \
+			>/dev/null 2>&1
 	done
 	for file in "$folder"/*.qtrace; do
 		head -c 400 "$file" >"$file.cut"
