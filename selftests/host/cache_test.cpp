@@ -383,7 +383,8 @@ TEST_F(HeapTest, ADuplicateInAMagazineIsReportedDroppedAndTheNextIsTaken) {
     {  // two frees that raced
         PinGuard<P> pin;
         CpuCache& cache = heap->caches().of(pin.cpu());
-        Entry twice = *cache.magazine[7].pop();
+        Entry twice;
+        ASSERT_TRUE(cache.magazine[7].pop(twice));
         cache.magazine[7].push(twice.offset, twice.live);
         cache.magazine[7].push(twice.offset, twice.live);
     }
@@ -408,8 +409,9 @@ TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
     LiveByte* live;
     {
         PinGuard<P> pin;
-        Entry* e = heap->caches().of(pin.cpu()).magazine[7].pop();
-        live = e->live;
+        Entry e;
+        ASSERT_TRUE(heap->caches().of(pin.cpu()).magazine[7].pop(e));
+        live = e.live;
         heap->caches().of(pin.cpu()).magazine[7].push(o, live);
     }
     auto first = [&] {
@@ -424,7 +426,8 @@ TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
     live->store(0);
     {
         PinGuard<P> pin;
-        heap->caches().of(pin.cpu()).magazine[7].pop();
+        Entry e;
+        heap->caches().of(pin.cpu()).magazine[7].pop(e);
     }
     EXPECT_EQ(first(), "slots are out that are nowhere");
     {
@@ -434,13 +437,15 @@ TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
     EXPECT_EQ(first(), "a magazine holds what is no slot");
     {
         PinGuard<P> pin;
-        heap->caches().of(pin.cpu()).magazine[7].pop();
+        Entry e;
+        heap->caches().of(pin.cpu()).magazine[7].pop(e);
         heap->caches().of(pin.cpu()).magazine[7].push(o, live + 1);
     }
     EXPECT_EQ(first(), "a magazine's entry names another's live byte");
     {
         PinGuard<P> pin;
-        heap->caches().of(pin.cpu()).magazine[7].pop();
+        Entry e;
+        heap->caches().of(pin.cpu()).magazine[7].pop(e);
         heap->caches().of(pin.cpu()).magazine[7].push(o, live);
     }
     EXPECT_EQ(first(), "");
@@ -633,7 +638,9 @@ TEST_F(NestedTest, AnInterruptInsideACacheGoesToTheSlabsAndComesHomeByTheRemoteW
         ASSERT_TRUE(o);
         EXPECT_EQ(target->free(*o), Error::none);
         EXPECT_EQ(target->free(*o), Error::already_free);
-        uncached += !target->alloc_cached(64);
+        PinGuard<NestPlatform> pin;
+        Offset none;
+        uncached += !target->try_alloc(pin.cpu(), 64, none);
         ++served;
     };
     std::vector<Offset> all;
@@ -656,14 +663,15 @@ SignalState* signalled;
 
 void on_signal(int) {
     SignalState& s = *signalled;
-    const auto o = s.heap->alloc_cached(64);
-    if (!o) {
+    PinGuard<P> pin;
+    Offset o;
+    if (!s.heap->try_alloc(pin.cpu(), 64, o)) {
         s.none = s.none + 1;
         return;
     }
     s.got = s.got + 1;
-    if (s.heap->free_remote(*o) != Error::none) s.wrong = s.wrong + 1;
-    if (s.heap->free_remote(*o) != Error::already_free) s.wrong = s.wrong + 1;
+    if (s.heap->free_remote(o) != Error::none) s.wrong = s.wrong + 1;
+    if (s.heap->free_remote(o) != Error::already_free) s.wrong = s.wrong + 1;
 }
 
 TEST_F(HeapTest, ASignalBetweenAnyTwoInstructionsOfThePairMayAllocateAndFree) {
@@ -695,9 +703,10 @@ TEST_F(HeapTest, ASignalBetweenAnyTwoInstructionsOfThePairMayAllocateAndFree) {
         ASSERT_EQ(heap->free_bulk(few.data(), 100).done, 100u);
         pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
         for (int i = 0; i < 20000; ++i) {
-            const auto o = heap->alloc_cached(64);
-            if (!o) continue;
-            ASSERT_EQ(heap->free(*o), Error::none);
+            PinGuard<P> pin;
+            Offset o;
+            if (!heap->try_alloc(pin.cpu(), 64, o)) continue;
+            ASSERT_TRUE(heap->try_free(pin.cpu(), o));
             ++pairs;
         }
         if (pairs > 20'000'000) break;

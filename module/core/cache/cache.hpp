@@ -87,10 +87,11 @@ public:
             Magazine& m = cache.magazine[c];
             const bool usable = m.installed();
             while (usable && got < n) {
-                Entry* e = m.pop();
-                if (!e && refill(m, c)) continue;
-                if (!e) break;
-                got += make_live(*e->live, e->offset, out + got);
+                Entry e;
+                if (m.pop(e))
+                    got += make_live(*e.live, e.offset, out + got);
+                else if (!refill(m, c))
+                    break;
             }
             cache.leave();
             if (usable) return got;

@@ -16,7 +16,7 @@
 // CPUs' magazines, low memory's slots. An atomic caller: all of it but the other CPUs'
 // magazines. CPUs out of reach are counted.
 //
-// Context: alloc by its argument, frees any (NMI: alloc_cached and free_remote alone),
+// Context: alloc by its argument, frees any (NMI: try_alloc and free_remote alone),
 // all others task. Costs: O(1); O(orders) for runs; O(log regions) with several regions;
 // reclaiming is bounded by what is cached. The audit is in heap_audit.hpp.
 #pragma once
@@ -28,10 +28,16 @@ namespace quarry {
 
 namespace heap_detail {
 
-// Class of a size by (size - 1) / 8.
+// Class of a size by (size - 1) / 8, and the place of its magazine.
 inline constexpr std::array<u8, kMaxSlot / 8> kClassOf = [] {
     std::array<u8, kMaxSlot / 8> table{};
     for (u32 i = 0; i < table.size(); ++i) table[i] = static_cast<u8>(class_of(i * 8 + 8));
+    return table;
+}();
+inline constexpr std::array<u16, kMaxSlot / 8> kPlaceOf = [] {
+    std::array<u16, kMaxSlot / 8> table{};
+    for (u32 i = 0; i < table.size(); ++i)
+        table[i] = static_cast<u16>(CpuCache::place_of(kClassOf[i]));
     return table;
 }();
 
@@ -45,6 +51,13 @@ inline constexpr std::array<u16, kClasses> kCellMask = [] {
 // The first class whose live bytes go by cell.
 inline constexpr u32 kFirstByCell = 7;
 static_assert(kSizeClasses[kFirstByCell].slot_bytes == 64);
+// Slabs of smaller slots are all of one size.
+inline constexpr u32 kSmallSlabMask = static_cast<u32>(kSizeClasses[0].slab_bytes() - 1);
+static_assert([] {
+    for (u32 c = 0; c < kFirstByCell; ++c)
+        if (kSizeClasses[c].slab_bytes() - 1 != kSmallSlabMask) return false;
+    return true;
+}());
 
 // Stands for the home region of a heap that has none: no page is in it.
 inline constinit Region no_region{};
@@ -113,16 +126,39 @@ public:
 
     // `align` a power of two; 8 at least is given. Errors: invalid (no size, no power of
     // two), too_large (above 2^20 pages), no_memory (metadata), pool_full, uninitialised.
-    [[gnu::always_inline]] Result<Offset> alloc(u64 size, u64 align = kGrain,
-                                                Context context = Context::may_sleep,
-                                                Zone zone = Zone::normal) {
-        if (size - 1 >= kMaxSlot || align != kGrain || zone != Zone::normal) [[unlikely]]
-            return alloc_other(size, align, context, zone);
-        const u32 c = heap_detail::kClassOf[(size - 1) / 8];
-        const Offset offset = pop(c);
-        if (offset != kNone) [[likely]]
-            return offset;
-        return alloc_slow(c, context);
+    Result<Offset> alloc(u64 size, u64 align = kGrain, Context context = Context::may_sleep,
+                         Zone zone = Zone::normal) {
+        if (align == kGrain && zone == Zone::normal) [[likely]] {
+            const unsigned cpu = P::pin();
+            Offset offset;
+            const bool got = try_alloc(cpu, size, offset);
+            P::unpin();
+            if (got) [[likely]]
+                return offset;
+        }
+        return alloc_slow(size, align, context, zone);
+    }
+
+    // The fast half of alloc, for a caller that is pinned on `cpu`: from this CPU's
+    // magazine, or not at all. Takes no lock; NMI too.
+    [[gnu::always_inline]] bool try_alloc(unsigned cpu, u64 size, Offset& offset) {
+        if (size - 1 >= kMaxSlot) [[unlikely]]
+            return false;
+        const u32 place = heap_detail::kPlaceOf[(size - 1) / 8];
+        CpuCache& cache = caches_.of(cpu);
+        if (!cache.enter()) [[unlikely]]
+            return false;
+        Entry e;
+        if (cache.at(place).pop(e)) [[likely]] {
+            if (LiveBytes::set(*e.live, e.offset)) [[likely]] {
+                offset = e.offset;
+                cache.leave();
+                return true;
+            }
+            report_duplicate(e.offset);
+        }
+        cache.leave();
+        return false;
     }
 
     // The object's usable bytes are zeroed, through the platform.
@@ -131,13 +167,6 @@ public:
         const auto offset = alloc(size, align, context, zone);
         if (offset) P::zero(os_, *offset, usable_size(*offset));
         return offset;
-    }
-
-    // From this CPU's magazine, or pool_full; for contexts that may take no lock, NMI too.
-    Result<Offset> alloc_cached(u64 size) {
-        if (size - 1 >= kMaxSlot) return Error::invalid;
-        const Offset offset = pop(heap_detail::kClassOf[(size - 1) / 8]);
-        return offset != kNone ? Result<Offset>(offset) : Error::pool_full;
     }
 
     struct Granted {
@@ -162,12 +191,26 @@ public:
     }
 
     // Errors: misaligned, out_of_range, no_region, not_object, already_free.
-    [[gnu::always_inline]] Error free(Offset offset) { return free_if<false>(offset, 0); }
+    Error free(Offset offset) {
+        const unsigned cpu = P::pin();
+        const bool done = try_free(cpu, offset);
+        P::unpin();
+        return done ? Error::none : free_slow(offset);
+    }
+    // The fast half of free, for a caller that is pinned on `cpu`: a slot of a normal
+    // class in the largest region; else nothing happens, and free says why. Context: any
+    // but NMI.
+    [[gnu::always_inline]] bool try_free(unsigned cpu, Offset offset) {
+        return try_free_if<false>(cpu, offset, 0);
+    }
 
     // Errors: wrong_size when no allocation of `size` bytes can have given this object;
     // those of free.
-    [[gnu::always_inline]] Error free_sized(Offset offset, u64 size) {
-        return free_if<true>(offset, size);
+    Error free_sized(Offset offset, u64 size) {
+        const unsigned cpu = P::pin();
+        const bool done = try_free_if<true>(cpu, offset, size);
+        P::unpin();
+        return done ? Error::none : free_sized_slow(offset, size);
     }
 
     // In order; stops at the first that is refused.
@@ -296,7 +339,6 @@ public:
     CpuCaches<P>& caches() { return caches_; }
 
 private:
-    static constexpr Offset kNone = ~Offset{0};
     static constexpr u64 kNoPage = ~u64{0};
     static constexpr u64 kMaxHeapPages = u64{1} << 52;
     static constexpr u64 kPageShift = 12;
@@ -315,61 +357,42 @@ private:
 
     // ---- fast path ----
 
-    // An object of this CPU's magazine, live from here on; kNone when that cannot be.
-    [[gnu::always_inline]] Offset pop(u32 c) {
-        CpuCache& cache = caches_.of(P::pin());
-        Offset offset = kNone;
-        if (cache.enter()) [[likely]] {
-            if (const Entry* e = cache.magazine[c].pop()) [[likely]] {
-                // A duplicate is left to the slow path, which finds the object taken.
-                if (LiveBytes::set(*e->live, e->offset)) [[likely]]
-                    offset = e->offset;
-                else
-                    report_duplicate(e->offset);
-            }
-            cache.leave();
-        }
-        P::unpin();
-        return offset;
-    }
-
     template <bool Sized>
-    [[gnu::always_inline]] Error free_if(Offset offset, u64 size) {
+    [[gnu::always_inline]] bool try_free_if(unsigned cpu, Offset offset, u64 size) {
         using namespace heap_detail;
-        const unsigned cpu = P::pin();
         const Region* home = home_.load(std::memory_order_acquire);
         // Rotated, so that a misaligned offset is beyond every region.
         const u64 grains = offset >> 3 | offset << 61;
         const u64 index = (grains >> (kPageShift - 3)) - home->first;
-        if (index < home->pages) [[likely]] {
-            const PageDesc& desc = home->descs()[index];
-            const u64 word = desc.word();
-            const u32 c = desc.size_class();
-            if (PageDesc::state(word) == PageState::slab && c < kClasses) [[likely]] {
-                auto* slab = reinterpret_cast<SlabT*>(word - static_cast<u64>(PageState::slab));
-                u32 cell = static_cast<u32>(offset >> kCellShift) & kCellMask[c];
-                if (c < kFirstByCell) cell = LiveBytes::Marks::index(
-                    kSizeClasses[c], static_cast<u32>(offset) &
-                                         static_cast<u32>(kSizeClasses[c].slab_bytes() - 1));
-                LiveByte& live = slab->marks().at(cell);
-                const bool fits = !Sized || (size - 1 < kMaxSlot && kClassOf[(size - 1) / 8] == c);
-                if (live.load(std::memory_order_relaxed) == live_mark(offset) && fits) [[likely]] {
-                    live.store(0, std::memory_order_relaxed);
-                    CpuCache& cache = caches_.of(cpu);
-                    if (cache.enter()) [[likely]] {
-                        const bool pushed = cache.magazine[c].push(offset, &live);
-                        cache.leave();
-                        if (pushed) [[likely]] {
-                            P::unpin();
-                            return Error::none;
-                        }
-                    }
-                    return put_and_unpin(c, offset, live);
-                }
-            }
+        if (index >= home->pages) [[unlikely]]
+            return false;
+        const PageDesc& desc = home->descs()[index];
+        const u64 word = desc.word();
+        const u32 c = desc.size_class();
+        if (PageDesc::state(word) != PageState::slab) [[unlikely]]
+            return false;
+        u32 cell;
+        if (c - kFirstByCell < kClasses - kFirstByCell) [[likely]]
+            cell = static_cast<u32>(offset >> kCellShift) & kCellMask[c];
+        else if (c < kFirstByCell)
+            cell = kSizeClasses[c].divider.divide(static_cast<u32>(offset) & kSmallSlabMask);
+        else
+            return false;
+        if (Sized && (size - 1 >= kMaxSlot || kClassOf[(size - 1) / 8] != c)) [[unlikely]]
+            return false;
+        auto* slab = reinterpret_cast<SlabT*>(word - static_cast<u64>(PageState::slab));
+        LiveByte& live = slab->marks().at(cell);
+        if (live.load(std::memory_order_relaxed) != live_mark(offset)) [[unlikely]]
+            return false;
+        live.store(0, std::memory_order_relaxed);
+        CpuCache& cache = caches_.of(cpu);
+        if (cache.enter()) [[likely]] {
+            const bool pushed = cache.at(CpuCache::place_of(c)).push(offset, &live);
+            cache.leave();
+            if (pushed) [[likely]]
+                return true;
         }
-        P::unpin();
-        return Sized ? free_sized_slow(offset, size) : free_slow(offset);
+        return put(c, offset, live);
     }
 
     // ---- slow path: objects ----
@@ -377,25 +400,21 @@ private:
     [[gnu::noinline, gnu::cold]] void report_duplicate(Offset offset) {
         P::corruption(os_, QUARRY_CORRUPT_DUPLICATE, offset, 0);
     }
-    [[gnu::noinline]] Error put_and_unpin(u32 c, Offset offset, LiveByte& live) {
+    [[gnu::noinline]] bool put(u32 c, Offset offset, LiveByte& live) {
         caches_.put(c, offset, &live);
-        P::unpin();
-        return Error::none;
+        return true;
     }
 
-    [[gnu::noinline]] Result<Offset> alloc_slow(u32 c, Context context) {
-        Offset offset = 0;
-        u32 done = 0;
-        const Error e = take(c, 1, &offset, done, context);
-        if (!ok(e)) return e;
-        return offset;
-    }
-
-    [[gnu::noinline]] Result<Offset> alloc_other(u64 size, u64 align, Context context, Zone zone) {
+    [[gnu::noinline]] Result<Offset> alloc_slow(u64 size, u64 align, Context context, Zone zone) {
         if (size == 0 || !is_power_of_two(align) || static_cast<u32>(zone) >= kZones)
             return Error::invalid;
-        if (size <= kMaxSlot && align <= kMaxSlot)
-            return alloc_slow(class_in(class_of(size, align), zone), context);
+        if (size <= kMaxSlot && align <= kMaxSlot) {
+            Offset offset = 0;
+            u32 done = 0;
+            const Error e = take(class_in(class_of(size, align), zone), 1, &offset, done, context);
+            if (!ok(e)) return e;
+            return offset;
+        }
         if (size > pages_of(kMaxOrder) * kPageBytes || align > pages_of(kMaxOrder) * kPageBytes)
             return Error::too_large;
         Order order{0};

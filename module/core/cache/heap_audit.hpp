@@ -82,15 +82,15 @@ private:
             return audit_.fault("a magazine's entry names another's live byte", e.offset);
         const u8 byte = e.live->load(std::memory_order_relaxed);
         audit_.expect(!(byte & kLive), "a magazine holds a live slot", e.offset);
-        if (!quiet) return;
+        if (!quiet || byte & kLive) return;
         audit_.expect((slab.taken()[slot / 32] >> slot % 32 & 1) != 0,
                       "a magazine holds a slot that is not out", e.offset);
-        audit_.expect(!(byte & kSeenByAudit), "a slot stands in two magazines", e.offset);
-        e.live->store(byte | kSeenByAudit, std::memory_order_relaxed);
+        audit_.expect(byte != kSeenByAudit, "a slot stands in two magazines", e.offset);
+        e.live->store(kSeenByAudit, std::memory_order_relaxed);
     }
     static void forget(const Entry& e) {
-        e.live->store(e.live->load(std::memory_order_relaxed) & ~kSeenByAudit,
-                      std::memory_order_relaxed);
+        if (e.live->load(std::memory_order_relaxed) == kSeenByAudit)
+            e.live->store(0, std::memory_order_relaxed);
     }
 
     Heap<P>& heap_;

@@ -41,12 +41,13 @@ inline constexpr u32 kMaxBatch = 63;
 // 32 bytes, so that an index is a shift.
 class alignas(32) Magazine {
 public:
-    // The newest entry, which leaves; null when there is none.
-    Entry* pop() {
+    // The newest entry leaves. False: there is none.
+    bool pop(Entry& entry) {
         Entry* top = top_.load(std::memory_order_relaxed);
-        if (top == begin_.load(std::memory_order_relaxed)) return nullptr;
+        if (top == begin()) return false;
+        entry = top[-1];
         top_.store(top - 1, std::memory_order_relaxed);
-        return top - 1;
+        return true;
     }
     // False: full, or without an array.
     bool push(Offset offset, LiveByte* live) {
@@ -86,6 +87,12 @@ struct alignas(64) CpuCache {
     std::atomic<u32> busy;
     Magazine magazine[kClasses];
 
+    // The magazine that lies at this place (place_of).
+    Magazine& at(u32 place) {
+        return *reinterpret_cast<Magazine*>(reinterpret_cast<char*>(this) + place);
+    }
+    static constexpr u32 place_of(u32 c) { return static_cast<u32>(sizeof(Magazine)) * (c + 1); }
+
     constexpr explicit CpuCache(u32 closed = 0) : busy(closed) {}
 
     // Pinned. False: this interrupts somebody who is inside, or there is no cache.
@@ -104,6 +111,7 @@ struct alignas(64) CpuCache {
 // Stands for the cache of a CPU that has none yet: nobody ever gets inside.
 inline constinit CpuCache closed_cache{1};
 
+static_assert(sizeof(CpuCache) == 64 * ((sizeof(Magazine) * (kClasses + 1) + 63) / 64));
 static_assert(batch_of(64) * sizeof(Entry) + 16 == 1024);
 static_assert([] {
     for (const SizeClass& c : kSizeClasses)

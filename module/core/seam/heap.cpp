@@ -56,6 +56,15 @@ int quarry_core_heap_free_sized(quarry_core_heap* heap, uint64_t offset, uint64_
     return to_seam(of(heap).free_sized(offset, size));
 }
 
+int quarry_core_heap_try_alloc(quarry_core_heap* heap, unsigned int cpu, uint64_t size,
+                               uint64_t* offset) {
+    return of(heap).try_alloc(cpu, size, *offset);
+}
+
+int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned int cpu, uint64_t offset) {
+    return of(heap).try_free(cpu, offset);
+}
+
 uint64_t quarry_core_heap_usable(const quarry_core_heap* heap, uint64_t offset) {
     return of(const_cast<quarry_core_heap*>(heap)).usable_size(offset);
 }

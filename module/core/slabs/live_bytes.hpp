@@ -8,15 +8,15 @@
 //                                slots start in one cell. 1.6 % of the memory.
 //   smaller slots                one byte a slot
 //
-// The byte holds 0x80 ("live") and the grain, 0..7, of the slot's start in its 64 bytes:
-// so one comparison also tells whether an offset is the start of a slot.
+// The byte holds 0x80 ("live") and seven bits of the grain at which the slot starts: so
+// one comparison also tells whether an offset is the start of a slot.
 //
 //   byte          transition          made by                      order
 //   0 -> mark     the slot is given   whoever took it out of a     relaxed: slots move between
 //                 to a caller         magazine, or of a slab       CPUs through a depot's lock or
 //   mark -> 0     the slot is freed   the free that found it live  a slab's remote word, never
 //                                                                  by this byte
-//   0 <-> 0x40    an audit looks for  the audit, alone with the    relaxed
+//   0 <-> 1       an audit looks for  the audit, alone with the    relaxed
 //                 duplicates          heap ("quiet")
 //
 // A slot in a magazine, in a depot or on its way home is taken (slab.hpp) but not live.
@@ -41,11 +41,11 @@ namespace quarry {
 using LiveByte = std::atomic<u8>;
 
 inline constexpr u8 kLive = 0x80;
-inline constexpr u8 kSeenByAudit = 0x40;
+inline constexpr u8 kSeenByAudit = 1;
 inline constexpr u32 kCellShift = 6;
 
 // What the byte of a live slot at this offset holds.
-constexpr u8 live_mark(Offset offset) { return static_cast<u8>(kLive | (offset / kGrain & 7)); }
+constexpr u8 live_mark(Offset offset) { return static_cast<u8>(kLive | offset / kGrain); }
 
 class LiveBytes {
 public:
