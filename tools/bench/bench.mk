@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+# Benchmarks of the core on the host, against the mallocs that Debian has.
+BENCH_DIR   := tools/bench
+BENCH_BUILD := $(BUILD)/bench
+
+# The core as the kernel compiles it, as far as that links into a program: without the
+# kernel's code model, its thunks, -mfentry, and its 8-byte stacks (hooks are the host's).
+BENCH_CORE_FLAGS := -std=gnu++20 -O2 -ffreestanding -fno-exceptions -fno-rtti \
+	-fno-threadsafe-statics -fno-use-cxa-atexit -fno-asynchronous-unwind-tables \
+	-fno-unwind-tables -fvisibility=hidden -mgeneral-regs-only -mno-red-zone -fno-PIE \
+	-fno-strict-aliasing -fno-common -fno-delete-null-pointer-checks -fno-jump-tables \
+	-fcf-protection=branch -mharden-sls=all -mtune=generic -falign-functions=16 \
+	-fno-stack-clash-protection -fstack-protector-strong -Wall -Wextra -Werror
+
+$(BENCH_BUILD)/core.o: module/core/core.cpp $(wildcard module/core/*/*.hpp module/core/seam/*.cpp module/include/*.h)
+	@mkdir -p $(@D)
+	g++ $(BENCH_CORE_FLAGS) -c $< -o $@
+$(BENCH_BUILD)/%.o: $(BENCH_DIR)/%.cpp $(BENCH_DIR)/host_os.hpp module/include/quarry_seam.h
+	@mkdir -p $(@D)
+	g++ -std=c++20 -O2 -fno-PIE -fno-builtin-malloc -fno-builtin-free -Wall -Wextra -Werror -pthread -c $< -o $@
+$(BENCH_BUILD)/host_bench: $(BENCH_BUILD)/host_bench.o $(BENCH_BUILD)/host_os.o $(BENCH_BUILD)/core.o
+	g++ -no-pie -pthread $^ -o $@
+
+.PHONY: bench-host
+bench-host: ## benchmarks of the core against the mallocs (CASES=..., LAUNCHES=5)
+	@tools/deps.sh host
+	@$(MAKE) --no-print-directory $(BENCH_BUILD)/host_bench
+	@$(BENCH_DIR)/run.sh "$(CASES)" "$(LAUNCHES)"
