@@ -91,7 +91,7 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 
 	while (n < count && !err) {
 		/* Read before the attempt: a region that comes after it is worth another. */
-		seen = smp_load_acquire(&pool->growths);
+		seen = quarry_pool_growths(pool);
 		got = 0;
 		pages = 0;
 		err = enter(client);

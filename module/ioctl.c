@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Calls: the descriptors, the table of calls, and the first checks. See ioctl.h. */
+#include <linux/bits.h>
 #include <linux/fs.h>
 #include <linux/minmax.h>
 #include <linux/module.h>
@@ -13,9 +14,9 @@
 #include "pool.h"
 #include "trace.h"
 
-#define ON_CONTROL	(1U << 0)	/* answers on the control descriptor */
-#define ON_CLIENT	(1U << 1)	/* answers on a pool descriptor */
-#define FROM_ANY	(1U << 2)	/* from any mm, and after the reap */
+#define ON_CONTROL	BIT(0)	/* answers on the control descriptor */
+#define ON_CLIENT	BIT(1)	/* answers on a pool descriptor */
+#define FROM_ANY	BIT(2)	/* from any mm, and after the reap */
 
 static const struct {
 	int (*handle)(struct quarry_call *call, void __user *user);

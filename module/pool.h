@@ -187,6 +187,7 @@ struct quarry_extent {
 	struct mm_struct *mm;
 };
 
+u64 quarry_pool_growths(struct quarry_pool *pool);
 int quarry_pool_grow(struct quarry_pool *pool, u64 needed, u64 seen);
 int quarry_regions_add(struct quarry_pool *pool, enum quarry_core_zone zone, int node, u64 pages,
 		       bool all, u64 *first, u64 *added, u32 *count);

@@ -125,7 +125,7 @@ static int add_region(struct quarry_pool *pool, enum quarry_core_zone zone, int 
 	budget->spent += pages;
 	list_add_tail(&extent->link, &pool->regions);
 	WRITE_ONCE(pool->pages, pool->pages + pages);
-	/* Pairs with whoever reads it before an attempt to allocate. */
+	/* Pairs with quarry_pool_growths(). */
 	smp_store_release(&pool->growths, pool->growths + 1);
 	atomic64_inc(&pool->epoch);
 	trace_region_add(pool->id, *offset, (u64)pages << PAGE_SHIFT, zone);
@@ -160,6 +160,22 @@ static u64 smaller(u64 pages, u64 needed)
 }
 
 /**
+ * quarry_pool_growths() - how often regions were added
+ * @pool: the pool
+ *
+ * Read before an attempt to allocate: when it fails, and this has changed, it
+ * is worth another.
+ *
+ * Context: any.
+ * Return: a count.
+ */
+u64 quarry_pool_growths(struct quarry_pool *pool)
+{
+	/* Pairs with the release in add_region(): what was counted can be had. */
+	return smp_load_acquire(&pool->growths);
+}
+
+/**
  * quarry_pool_grow() - add a region because an allocation needs it
  * @pool: a heap
  * @needed: contiguous pages that would help, 1..2^10
@@ -185,14 +201,14 @@ int quarry_pool_grow(struct quarry_pool *pool, u64 needed, u64 seen)
 	pages = max_t(u64, roundup_pow_of_two(needed), rounddown_pow_of_two(step));
 	pages = min(pages, room);
 	if (needed > room || needed > QUARRY_REGION_PAGES)
-		return smp_load_acquire(&pool->growths) != seen ? 0 : -ENOSPC;
+		return quarry_pool_growths(pool) != seen ? 0 : -ENOSPC;
 	err = quarry_memlock_charge(budget.mm, pages);
 	if (err) {
 		pages = needed;
 		err = quarry_memlock_charge(budget.mm, pages);
 	}
 	if (err)
-		return smp_load_acquire(&pool->growths) != seen ? 0 : err;
+		return quarry_pool_growths(pool) != seen ? 0 : err;
 	budget.charged = pages;
 	if (mutex_lock_killable(&pool->grow)) {
 		err = -EINTR;
