@@ -78,7 +78,7 @@ boot() {
 	local objects=$1 tree=$2 log=$3 limit=$4 started=$SECONDS pinned=no
 	shift 4
 	HOME=$tree.home TMPDIR=$tree.home setsid "$objects/linux" mem=1024M "initrd=$tree.gz" con0=fd:0,fd:1 \
-		con=null ssl=null rdinit=/init panic=-1 loglevel=8 printk.devkmsg=on \
+		con=null ssl=null rdinit=/init panic=-1 loglevel=8 printk.devkmsg=on rcupdate.rcu_expedited=1 \
 		"$@" </dev/null >"$log" 2>&1 {running}>&- &
 	guest=$!
 	while kill -0 "$guest" 2>/dev/null; do
