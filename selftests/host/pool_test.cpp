@@ -391,6 +391,7 @@ TEST_F(PoolTest, AFixedPoolHasExactlyItsCountFromTheStart) {
         const auto got = alloc(a, size, static_cast<u32>(count));
         ASSERT_EQ(got.size(), count) << size;
         verify();
+        EXPECT_EQ((alloc(a, size), last.why), Error::pool_full) << size;
         EXPECT_EQ((alloc(a, size + 8), last.why),
                   size == kMaxObject ? Error::too_large : Error::wrong_size);
         EXPECT_EQ((alloc(a, size - 1), last.why), Error::wrong_size);

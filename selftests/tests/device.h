@@ -6,6 +6,8 @@
 #ifndef QUARRY_SELFTEST_DEVICE_H
 #define QUARRY_SELFTEST_DEVICE_H
 
+/* 32-bit callers map at offsets above 4 GiB too. */
+#define _FILE_OFFSET_BITS 64
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

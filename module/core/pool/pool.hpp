@@ -158,8 +158,13 @@ public:
         const auto r = route(size, align);
         if (!r) return {0, r.error(), 0};
         if (count == 0) return {0, Error::invalid, 0};
-        const u32 wanted = client.reserve(count, r->unit);
-        if (wanted < count) g.why = Error::quota;
+        const u32 allowed = client.reserve(count, r->unit);
+        if (allowed < count) g.why = Error::quota;
+        const u32 wanted = reserve_objects(allowed);
+        if (wanted < allowed) {
+            g.why = Error::pool_full;
+            client.unreserve((allowed - wanted) * r->unit);
+        }
         if (wanted) {
             const Granted got = r->pages ? take_runs(client, *r, wanted, out, can_grow)
                                          : take_slots(client, *r, wanted, out, context, can_grow);
@@ -168,6 +173,7 @@ public:
                 g.why = got.why;
                 g.pages = got.pages;
                 client.unreserve((wanted - got.done) * r->unit);
+                objects_home(wanted - got.done);
             }
         }
         client.count_granted(g.done);
@@ -188,7 +194,14 @@ public:
             }
         }
         client.count_freed(g.done, bytes);
+        objects_home(g.done);
         return g;
+    }
+
+    // Fixed pools: so many objects came home, or were reserved and not taken. The last
+    // slab may have more slots than the pool has objects: a count bounds them.
+    void objects_home(u64 n) {
+        if (config_.fixed) fixed_live_.fetch_sub(n, std::memory_order_release);
     }
 
     // Moves in order; stops at the first that is refused. Context: task.
@@ -258,6 +271,20 @@ public:
     }
 
 private:
+    // For how many of n objects a fixed pool has room; all of them in a heap.
+    u32 reserve_objects(u32 n) {
+        if (!config_.fixed) return n;
+        u64 live = fixed_live_.load(std::memory_order_relaxed);
+        for (;;) {
+            const u64 room = config_.object_count - live;
+            const u32 fits = n < room ? n : static_cast<u32>(room);
+            if (!fits || fixed_live_.compare_exchange_weak(live, live + fits,
+                                                           std::memory_order_acquire,
+                                                           std::memory_order_relaxed))
+                return fits;
+        }
+    }
+
     Granted take_slots(Client<P>& client, const Route& r, u32 n, Offset* out, Context context,
                        bool can_grow) {
         Granted g;
@@ -432,6 +459,7 @@ private:
     Overflow<P> overflow_;
     Policy owners_;
     Slabs slabs_;
+    std::atomic<u64> fixed_live_{0};  // objects that clients of a fixed pool own, or reserve
 };
 
 }  // namespace quarry

@@ -37,6 +37,7 @@ public:
         }
         reap_overflow(client, taken);
         client.count_freed(taken.objects, taken.bytes);
+        pool_.objects_home(taken.objects);
         return taken;
     }
 
