@@ -214,6 +214,8 @@ TEST_F(BuddyTest, AnExactRunHasExactlyItsPagesAndGivesItsTailBack) {
             ReadGuard<P> reader;
             EXPECT_EQ(*buddy.run_pages(*run), n);
             EXPECT_EQ(buddy.find(*run)->run().owner.load(), kNobody);
+            EXPECT_EQ(buddy.find(*run)->run().next, 0u);
+            EXPECT_EQ(buddy.find(*run)->run().prev, 0u);
         }
         expect_clean(buddy);
         EXPECT_EQ(*buddy.free_run(*run), n);

@@ -49,3 +49,17 @@ host-expected: ## writes the list of host tests that must be there, from those t
 	@tools/deps.sh host
 	@$(MAKE) --no-print-directory -j2 host-plain
 	@$(HOST_DIR)/run.sh --list >$(HOST_DIR)/expected.list
+
+# Fuzzing: libFuzzer with AddressSanitizer; what it finds interesting stays in the corpus.
+FUZZ_SECONDS ?= 60
+$(HOST_BUILD)/fuzz_%: $(HOST_DIR)/fuzz_%.cpp $(HOST_DIR)/host_platform.cpp | $(HOST_BUILD)/plain
+	clang++ $(HOST_CXXFLAGS) -MF $@.d -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(filter %.cpp,$^) -o $@
+-include $(wildcard $(HOST_BUILD)/fuzz_*.d)
+
+.PHONY: fuzz-buddy
+fuzz-buddy: ## fuzz the buddy against its model (FUZZ_SECONDS=60)
+	@tools/deps.sh host
+	@$(MAKE) --no-print-directory $(HOST_BUILD)/fuzz_buddy
+	@mkdir -p $(HOST_BUILD)/corpus_buddy
+	@$(HOST_BUILD)/fuzz_buddy -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
+		-artifact_prefix=$(HOST_BUILD)/ $(HOST_BUILD)/corpus_buddy 2>&1 | tail -n 15

@@ -300,5 +300,26 @@ TEST(Region, TheAuditBesideRunningCallsReportsNothing) {
     EXPECT_EQ(buddy.free_pages(), buddy.total_pages());
 }
 
+TEST(Region, TheAuditBesideAMakerOfSlabsReportsNothing) {
+    TestBuddy buddy(4096);
+    ASSERT_EQ(add(buddy, 0, 2048), Error::none);
+    std::atomic<bool> stop{false};
+    std::atomic<u64> steps{0};
+    alignas(64) static char slab[64];
+    std::thread maker([&] {
+        P::Thread scope;
+        const auto block = buddy.alloc(order(10));
+        for (; !stop.load(); ++steps) {
+            buddy.mark_slab(*block, order(10), slab, 1);
+            buddy.unmark_slab(*block, order(10));
+        }
+        EXPECT_EQ(buddy.free(*block, order(10)), Error::none);
+    });
+    for (int i = 0; i < 200 || steps.load() < kSteps / 100; ++i) expect_clean(buddy);
+    stop = true;
+    maker.join();
+    expect_clean(buddy);
+}
+
 }  // namespace
 }  // namespace quarry

@@ -76,7 +76,8 @@ public:
         PageDesc* desc = &region.desc(page);
         for (; order < value(kMaxOrder); ++order) {
             const u64 buddy = page ^ (u64{1} << order);
-            if (!region.holds(buddy, u64{1} << order)) break;
+            // A free block of this order that begins there also ends inside the region.
+            if (!region.holds(buddy)) break;
             PageDesc& other = region.desc(buddy);
             const Order o{static_cast<u8>(order)};
             if (other.word() != PageDesc::make(PageState::free, o, region.id)) break;
