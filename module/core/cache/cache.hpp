@@ -20,6 +20,8 @@
 
 namespace quarry {
 
+inline constexpr u32 kMaxBatch = batch_of(kGrain);
+
 // All classes of a heap: those of normal memory, then the same in low memory. Only the
 // former have magazines.
 inline constexpr u32 kHeapClasses = 2 * kClasses;
@@ -52,9 +54,12 @@ public:
         for (u32 cpu = 0; cpu < cpus_; ++cpu) {
             CpuCache* cache = caches_[cpu].load(std::memory_order_relaxed);
             if (cache == &closed_cache) continue;
-            for (u32 c = 0; c < kClasses; ++c)
-                if (Entry* entries = cache->magazine[c].entries())
-                    P::meta_free(entries, array_bytes(c));
+            for (u32 c = 0; c < kClasses; ++c) {
+                Magazine& m = cache->magazine[c];
+                if (!m.installed()) continue;
+                P::meta_free(Batch::of(m.loaded()), depots_[c].array_bytes());
+                P::meta_free(Batch::of(m.spare()), depots_[c].array_bytes());
+            }
             P::meta_free(cache, sizeof(CpuCache));
         }
         P::meta_free(caches_, cpus_ * sizeof(*caches_));
@@ -123,7 +128,7 @@ public:
         if (!cache.enter()) return home(offset);
         Magazine& m = cache.magazine[c];
         if (!m.push(offset, live)) {
-            if (m.installed()) drain_half(m, c);
+            if (m.installed()) make_room(m, c);
             if (!m.push(offset, live)) home(offset);
         }
         cache.leave();
@@ -142,25 +147,28 @@ public:
         CpuCache* cache = caches_[cpu].load(std::memory_order_acquire);
         if (cache == &closed_cache && !(cache = open(cpu, context))) return false;
         if (cache->magazine[c].installed()) return true;
-        void* array = P::meta_alloc(array_bytes(c), context);
-        if (!array) return false;
+        const u64 bytes = depots_[c].array_bytes();
+        void* loaded = P::meta_alloc(bytes, context);
+        void* spare = loaded ? P::meta_alloc(bytes, context) : nullptr;
         bool used = false;
-        {
+        if (spare) {
             PinGuard<P> pin;  // perhaps elsewhere by now: any CPU may need one
             CpuCache& here = of(pin.cpu());
             if (here.enter()) {
                 used = !here.magazine[c].installed();
                 if (used)
-                    here.magazine[c].install(static_cast<Entry*>(array),
-                                             capacity_of(kSizeClasses[c].slot_bytes));
+                    here.magazine[c].install(static_cast<Batch*>(loaded),
+                                             static_cast<Batch*>(spare), depots_[c].batch());
                 here.leave();
             }
         }
-        if (used)
-            meta_bytes_.fetch_add(array_bytes(c), std::memory_order_relaxed);
-        else
-            P::meta_free(array, array_bytes(c));
-        return true;
+        if (used) {
+            meta_bytes_.fetch_add(2 * bytes, std::memory_order_relaxed);
+            return true;
+        }
+        if (loaded) P::meta_free(loaded, bytes);
+        if (spare) P::meta_free(spare, bytes);
+        return spare != nullptr;
     }
 
     // ---- what is cached goes home ----
@@ -172,12 +180,12 @@ public:
     }
     void flush_depots() {
         for (u32 c = 0; c < kClasses; ++c) {
-            Entry entries[kMaxBatch];
             for (;;) {
                 ReadGuard<P> reader;
-                const u32 n = depots_[c].get(entries);
-                if (!n) break;
-                send_home(c, entries, n);
+                Entry* full = depots_[c].take_out();
+                if (!full) break;
+                send_home(c, full, depots_[c].batch());
+                depots_[c].trade_in(full);
             }
             depots_[c].trim();
         }
@@ -212,7 +220,7 @@ public:
         if (c >= kClasses) return 0;
         u64 entries = depots_[c].count();
         for (u32 cpu = 0; cpu < cpus_; ++cpu)
-            entries += caches_[cpu].load(std::memory_order_acquire)->magazine[c].count();
+            entries += caches_[cpu].load(std::memory_order_acquire)->magazine[c].count(depots_[c].batch());
         return entries;
     }
     u64 meta_bytes() {
@@ -233,9 +241,12 @@ public:
             PinGuard<P> pin;
             CpuCache& cache = v.caches.of(cpu);
             if (!cache.enter()) return;
-            for (u32 c = 0; c < kClasses; ++c)
-                for (u32 i = 0; i < cache.magazine[c].count(); ++i)
-                    v.fn(c, cache.magazine[c].entries()[i]);
+            for (u32 c = 0; c < kClasses; ++c) {
+                Magazine& m = cache.magazine[c];
+                for (u32 i = 0; i < m.loaded_size(); ++i) v.fn(c, m.loaded()[i]);
+                for (u32 i = 0; m.spare_is_full() && i < v.caches.depots_[c].batch(); ++i)
+                    v.fn(c, m.spare()[i]);
+            }
             cache.leave();
         };
         if constexpr (ReachesCpus<P>)
@@ -247,10 +258,6 @@ public:
     }
 
 private:
-    static u64 array_bytes(u32 c) {
-        return capacity_of(kSizeClasses[c].slot_bytes) * sizeof(Entry);
-    }
-
     SlabT* slab_of(Offset offset) {
         return PageDesc::slab<SlabT>(buddy_.find(PageNumber{offset / kPageBytes})->word());
     }
@@ -278,13 +285,20 @@ private:
         return seen;
     }
 
-    // Inside, the magazine is empty. False: neither depot nor slabs have any.
+    // Inside, the loaded array is empty. False: there is nothing, but in other slabs.
     bool refill(Magazine& m, u32 c) {
+        const u32 batch = depots_[c].batch();
+        if (m.spare_is_full()) {
+            m.swap(batch);
+            return true;
+        }
         const u64 begun = P::trace_timed() ? P::ns() : 0;
-        u32 n = depots_[c].get(m.entries());
-        if (!n) n = refill_from_slabs(m, c);
+        u32 n = batch;
+        if (Entry* full = depots_[c].get(m.loaded()))
+            m.load(full, batch, batch);
+        else
+            n = refill_from_slabs(m, c);
         if (!n) return false;
-        m.set_size(n);
         P::trace_refill(slabs_.os(), kSizeClasses[c].slot_bytes, n, begun ? P::ns() - begun : 0);
         return true;
     }
@@ -292,38 +306,43 @@ private:
     u32 refill_from_slabs(Magazine& m, u32 c) {
         Offset slots[kMaxBatch];
         LiveBytes::Grantee nobody;
-        const u32 n = slabs_.take(c, batch_of(kSizeClasses[c].slot_bytes), nobody, slots);
+        const u32 n = slabs_.take(c, depots_[c].batch(), nobody, slots);
         SlabT* slab = nullptr;
         for (u32 i = 0; i < n; ++i) {
             const Offset offset = slots[n - 1 - i];  // the first one is popped first
             if (!slab || offset - slab->base() >= kSizeClasses[c].slab_bytes())
                 slab = slab_of(offset);
-            m.entries()[i] = {offset, &LiveBytes::byte_of(*slab, offset)};
+            m.loaded()[i] = {offset, &LiveBytes::byte_of(*slab, offset)};
         }
+        m.set_loaded_size(n);
         return n;
     }
 
-    // Inside. The older half goes; the newer one moves down.
-    void drain_half(Magazine& m, u32 c) {
-        const u64 begun = P::trace_timed() ? P::ns() : 0;
-        const u32 half = batch_of(kSizeClasses[c].slot_bytes);
-        Entry* entries = m.entries();
-        if (!depots_[c].put(entries, half)) send_home(c, entries, half);
-        const u32 size = m.size();
-        for (u32 i = half; i < size; ++i) entries[i - half] = entries[i];
-        m.set_size(size - half);
-        P::trace_drain(slabs_.os(), kSizeClasses[c].slot_bytes, half,
-                       begun ? P::ns() - begun : 0);
+    // Inside, the loaded array is full: the spare one, the older half, goes if it is, too.
+    void make_room(Magazine& m, u32 c) {
+        const u32 batch = depots_[c].batch();
+        if (m.spare_is_full()) {
+            const u64 begun = P::trace_timed() ? P::ns() : 0;
+            Entry* empty = depots_[c].put(m.spare());
+            if (!empty) send_home(c, empty = m.spare(), batch);
+            m.set_spare(empty, false);
+            P::trace_drain(slabs_.os(), kSizeClasses[c].slot_bytes, batch,
+                           begun ? P::ns() - begun : 0);
+        }
+        m.swap(batch);
     }
 
     void flush(CpuCache& cache) {
         if (!cache.enter()) return;
         for (u32 c = 0; c < kClasses; ++c) {
             Magazine& m = cache.magazine[c];
-            const u32 n = m.count();
+            const u32 batch = depots_[c].batch();
+            const u32 n = m.loaded_size() + (m.spare_is_full() ? batch : 0);
             if (!n) continue;
-            send_home(c, m.entries(), n);
-            m.set_size(0);
+            send_home(c, m.loaded(), m.loaded_size());
+            m.set_loaded_size(0);
+            if (m.spare_is_full()) send_home(c, m.spare(), batch);
+            m.set_spare(m.spare(), false);
             P::trace_drain(slabs_.os(), kSizeClasses[c].slot_bytes, n, 0);
         }
         cache.leave();

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
-// Depot: one size class's shared stock of batches (half magazines), full and empty. What
-// one CPU frees, another one's refill finds here without touching a slab. (Bonwick and
-// Adams 2001.)
+// Depot: one size class's shared stock of arrays (half magazines), full and empty. A CPU
+// exchanges an empty one for a full one or back; what one CPU frees, another one's refill
+// finds here without touching a slab. (Bonwick and Adams 2001.)
 //
-// Bounded: at most kDepotBytes of slots a class, four batches at least. The blocks that hold the
-// batches are metadata, made when first needed and never under the lock; trim gives the
-// empty ones back.
+// Bounded: at most kDepotBytes of slots a class, four arrays at least. The arrays are
+// metadata, made when first needed and never under the lock; trim gives the empty ones back.
 //
-// Context: any. Costs: O(batch); the lock (QUARRY_LOCK_DEPOT) is held for O(1) twice. A batch
-// that is being copied is in neither list for that moment.
+// Context: any. Costs: O(1) under one hold of the lock (QUARRY_LOCK_DEPOT).
 #pragma once
 
 #include "../platform/platform.hpp"
@@ -33,36 +31,58 @@ public:
         limit_ = static_cast<u32>(fits < 4 ? 4 : fits);
     }
 
-    // Stores a batch of entries (batch_of many, or fewer). False: no room.
-    bool put(const Entry* entries, u32 n) {
-        Batch* batch = blank();
-        if (!batch) return false;
-        copy(batch->entries(), entries, n);
-        batch->count = n;
-        Guard guard(lock_);
-        push(full_, batch);
-        note(entries_.load(std::memory_order_relaxed) + n);
-        return true;
-    }
+    u32 batch() const { return batch_; }
+    u64 array_bytes() const { return Batch::bytes(batch_); }
 
-    // Takes a batch; `out` has room for one. Answers how many entries.
-    u32 get(Entry* out) {
-        if (!count()) return 0;
-        Batch* batch;
+    // Takes a full array and answers an empty one; null: no room, the array stays the caller's.
+    Entry* put(Entry* full) {
+        bool make = false;
         {
             Guard guard(lock_);
-            batch = pop(full_);
-            if (!batch) return 0;
-            note(entries_.load(std::memory_order_relaxed) - batch->count);
+            if (Batch* empty = pop(empty_)) {
+                add_full(full);
+                return empty->entries();
+            }
+            make = arrays_ < limit_;
+            arrays_ += make;
         }
-        const u32 n = static_cast<u32>(batch->count);
-        copy(out, batch->entries(), n);
+        if (!make) return nullptr;
+        void* made = P::meta_alloc(array_bytes(), Context::atomic);
         Guard guard(lock_);
-        push(empty_, batch);
-        return n;
+        if (!made) {
+            --arrays_;
+            return nullptr;
+        }
+        add_full(full);
+        return static_cast<Batch*>(made)->entries();
     }
 
-    // Frees the blocks that hold nothing. The lock is released between.
+    // Takes an empty array and answers a full one; null: there is none, the array stays
+    // the caller's.
+    Entry* get(Entry* empty) {
+        if (!count()) return nullptr;
+        Guard guard(lock_);
+        Batch* full = pop(full_);
+        if (!full) return nullptr;
+        push(empty_, Batch::of(empty));
+        note(entries_.load(std::memory_order_relaxed) - batch_);
+        return full->entries();
+    }
+
+    // A full array for one who has no empty one to give: it comes back by trade_in.
+    Entry* take_out() {
+        Guard guard(lock_);
+        Batch* full = pop(full_);
+        if (!full) return nullptr;
+        note(entries_.load(std::memory_order_relaxed) - batch_);
+        return full->entries();
+    }
+    void trade_in(Entry* empty) {
+        Guard guard(lock_);
+        push(empty_, Batch::of(empty));
+    }
+
+    // Frees the empty arrays. The lock is released between.
     void trim() {
         for (;;) {
             Batch* batch;
@@ -70,9 +90,9 @@ public:
                 Guard guard(lock_);
                 batch = pop(empty_);
                 if (!batch) return;
-                --batches_;
+                --arrays_;
             }
-            P::meta_free(batch, bytes());
+            P::meta_free(batch, array_bytes());
         }
     }
 
@@ -80,7 +100,7 @@ public:
     u64 count() const { return entries_.load(std::memory_order_relaxed); }
     u64 meta_bytes() {
         Guard guard(lock_);
-        return batches_ * bytes();
+        return arrays_ * array_bytes();
     }
 
     // fn(const Entry&) for each entry, under the lock. For audits.
@@ -88,31 +108,14 @@ public:
     void for_each(Fn&& fn) {
         Guard guard(lock_);
         for (Batch* b = full_; b; b = b->next)
-            for (u32 i = 0; i < b->count; ++i) fn(b->entries()[i]);
+            for (u32 i = 0; i < batch_; ++i) fn(b->entries()[i]);
     }
 
 private:
-    struct Batch {
-        Batch* next;
-        u64 count;
-        Entry* entries() { return reinterpret_cast<Entry*>(this + 1); }
-    };
-    static_assert(sizeof(Batch) == 16);
-
-    // An empty batch, or a new one while there may be more; null when neither can be had.
-    Batch* blank() {
-        {
-            Guard guard(lock_);
-            if (Batch* batch = pop(empty_)) return batch;
-            if (batches_ == limit_) return nullptr;
-            ++batches_;
-        }
-        if (void* made = P::meta_alloc(bytes(), Context::atomic)) return static_cast<Batch*>(made);
-        Guard guard(lock_);
-        --batches_;
-        return nullptr;
+    void add_full(Entry* full) {
+        push(full_, Batch::of(full));
+        note(entries_.load(std::memory_order_relaxed) + batch_);
     }
-
     static void push(Batch*& list, Batch* batch) {
         batch->next = list;
         list = batch;
@@ -122,15 +125,11 @@ private:
         if (batch) list = batch->next;
         return batch;
     }
-    u64 bytes() const { return sizeof(Batch) + batch_ * sizeof(Entry); }
-    static void copy(Entry* to, const Entry* from, u32 n) {
-        for (u32 i = 0; i < n; ++i) to[i] = from[i];
-    }
     void note(u64 entries) { entries_.store(entries, std::memory_order_relaxed); }
     void free_list(Batch* batch) {
         while (batch) {
             Batch* next = batch->next;
-            P::meta_free(batch, bytes());
+            P::meta_free(batch, array_bytes());
             batch = next;
         }
     }
@@ -140,7 +139,7 @@ private:
     Batch* empty_ = nullptr;
     u32 batch_ = 0;
     u32 limit_ = 0;
-    u32 batches_ = 0;
+    u32 arrays_ = 0;
     std::atomic<u64> entries_{0};
 };
 

@@ -41,21 +41,33 @@ inline constexpr std::array<u16, kMaxSlot / 8> kPlaceOf = [] {
     return table;
 }();
 
-// Offset to the number of its cell, which is also its place in the slab's marks.
-inline constexpr std::array<u16, kClasses> kCellMask = [] {
-    std::array<u16, kClasses> table{};
-    for (u32 c = 0; c < kClasses; ++c)
-        table[c] = static_cast<u16>((kSizeClasses[c].slab_bytes() >> kCellShift) - 1);
+// What a free needs to know of a class: the place of the live byte, (offset & mask) times
+// multiplier by 2^46 (bits.hpp), is the cell's number or the slot's; and the magazine's place.
+struct FreeStep {
+    u64 multiplier;
+    u32 mask;
+    u32 place;
+};
+inline constexpr std::array<FreeStep, kHeapClasses> kFreeSteps = [] {
+    std::array<FreeStep, kHeapClasses> table{};
+    for (u32 c = 0; c < kHeapClasses; ++c) {
+        const SizeClass& size_class = kHeapClassTable[c];
+        const bool by_cell = LiveBytes::Marks::by_cell(size_class);
+        table[c].multiplier = by_cell ? u64{1} << (46 - kCellShift)
+                                      : (u64{1} << 46) / size_class.slot_bytes + 1;
+        table[c].mask = static_cast<u32>(size_class.slab_bytes() - 1);
+        table[c].place = CpuCache::place_of(c < kClasses ? c : kClasses);
+    }
     return table;
 }();
-// The first class whose live bytes go by cell.
-inline constexpr u32 kFirstByCell = 7;
-static_assert(kSizeClasses[kFirstByCell].slot_bytes == 64);
-// Slabs of smaller slots are all of one size.
-inline constexpr u32 kSmallSlabMask = static_cast<u32>(kSizeClasses[0].slab_bytes() - 1);
+constexpr u32 mark_index(const FreeStep& step, Offset offset) {
+    return static_cast<u32>((offset & step.mask) * step.multiplier >> 46);
+}
 static_assert([] {
-    for (u32 c = 0; c < kFirstByCell; ++c)
-        if (kSizeClasses[c].slab_bytes() - 1 != kSmallSlabMask) return false;
+    for (u32 c = 0; c < kClasses; ++c)
+        for (u32 at = 0; at < kHeapClassTable[c].slab_bytes(); at += kHeapClassTable[c].slot_bytes)
+            if (mark_index(kFreeSteps[c], at) != LiveBytes::Marks::index(kHeapClassTable[c], at))
+                return false;
     return true;
 }());
 
@@ -148,17 +160,18 @@ public:
         CpuCache& cache = caches_.of(cpu);
         if (!cache.enter()) [[unlikely]]
             return false;
+        Magazine& magazine = cache.at(place);
         Entry e;
-        if (cache.at(place).pop(e)) [[likely]] {
-            if (LiveBytes::set(*e.live, e.offset)) [[likely]] {
+        bool got = magazine.pop(e);
+        if (got) [[likely]] {
+            got = LiveBytes::set(*e.live, e.offset);
+            if (got) [[likely]]
                 offset = e.offset;
-                cache.leave();
-                return true;
-            }
-            report_duplicate(e.offset);
+            else  // a duplicate: the slow half finds it again, reports and drops it
+                magazine.push(e.offset, e.live);
         }
         cache.leave();
-        return false;
+        return got;
     }
 
     // The object's usable bytes are zeroed, through the platform.
@@ -371,23 +384,17 @@ private:
         const u32 c = desc.size_class();
         if (PageDesc::state(word) != PageState::slab) [[unlikely]]
             return false;
-        u32 cell;
-        if (c - kFirstByCell < kClasses - kFirstByCell) [[likely]]
-            cell = static_cast<u32>(offset >> kCellShift) & kCellMask[c];
-        else if (c < kFirstByCell)
-            cell = kSizeClasses[c].divider.divide(static_cast<u32>(offset) & kSmallSlabMask);
-        else
-            return false;
+        const FreeStep& step = kFreeSteps[c];
         if (Sized && (size - 1 >= kMaxSlot || kClassOf[(size - 1) / 8] != c)) [[unlikely]]
             return false;
         auto* slab = reinterpret_cast<SlabT*>(word - static_cast<u64>(PageState::slab));
-        LiveByte& live = slab->marks().at(cell);
+        LiveByte& live = slab->marks().at(mark_index(step, offset));
         if (live.load(std::memory_order_relaxed) != live_mark(offset)) [[unlikely]]
             return false;
         live.store(0, std::memory_order_relaxed);
         CpuCache& cache = caches_.of(cpu);
         if (cache.enter()) [[likely]] {
-            const bool pushed = cache.at(CpuCache::place_of(c)).push(offset, &live);
+            const bool pushed = cache.at(step.place).push(offset, &live);
             cache.leave();
             if (pushed) [[likely]]
                 return true;
@@ -397,9 +404,6 @@ private:
 
     // ---- slow path: objects ----
 
-    [[gnu::noinline, gnu::cold]] void report_duplicate(Offset offset) {
-        P::corruption(os_, QUARRY_CORRUPT_DUPLICATE, offset, 0);
-    }
     [[gnu::noinline]] bool put(u32 c, Offset offset, LiveByte& live) {
         caches_.put(c, offset, &live);
         return true;
