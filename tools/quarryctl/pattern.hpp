@@ -37,14 +37,16 @@ template <typename Visit>
 void visit_pattern(void* object, std::size_t bytes, const PatternKey& key, Visit visit) {
     auto* at = static_cast<unsigned char*>(object);
     const std::uint64_t base = pattern_base(key);
-    const std::size_t step = bytes <= pattern_whole_bytes ? 8 : pattern_stride;
     std::size_t place = 0;
-    for (; place + 8 <= bytes; place += step) visit(at + place, 8, scramble(base + place));
-    if (bytes % 8 && bytes <= pattern_whole_bytes) {
-        place = bytes & ~std::size_t{7};
-        visit(at + place, bytes % 8, scramble(base + place));
+    if (bytes <= pattern_whole_bytes) {
+        for (; place + 8 <= bytes; place += 8) visit(at + place, 8, scramble(base + place));
+        if (place < bytes) visit(at + place, bytes - place, scramble(base + place));
+        return;
     }
-    if (bytes > pattern_whole_bytes) visit(at + bytes - 8, 8, scramble(base + bytes));
+    // No sample may overlap the last word, which need not be aligned.
+    for (; place + 16 <= bytes; place += pattern_stride)
+        visit(at + place, 8, scramble(base + place));
+    visit(at + bytes - 8, 8, scramble(base + bytes));
 }
 
 inline void write_pattern(void* object, std::size_t bytes, const PatternKey& key) {
