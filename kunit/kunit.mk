@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: MIT
+# SPDX-License-Identifier: GPL-2.0 OR MIT
 # KUnit suites on User Mode Linux: KERNEL=6.1|newest chooses one kernel (both when unset),
 # TEST=suite.case one case (or a whole suite).
 KUNIT_ARGS = $(if $(KERNEL),--kernel $(KERNEL)) $(if $(TEST),--filter '$(TEST)')

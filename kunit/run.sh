@@ -1,5 +1,5 @@
 #!/bin/bash
-# SPDX-License-Identifier: MIT
+# SPDX-License-Identifier: GPL-2.0 OR MIT
 # Runs the KUnit suites on User Mode Linux and judges what came of it.
 #
 #   kunit/run.sh [--kernel 6.1|newest|all] [--filter SUITE.CASE] [--debug] [--plant KIND]

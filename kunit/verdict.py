@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# SPDX-License-Identifier: MIT
+# SPDX-License-Identifier: GPL-2.0 OR MIT
 """Judges the kernel log of one guest that ran the KUnit suites; see run.sh.
 
 Trusts nothing that says "ok" by itself: every step of the guest must have ended with status 0, the

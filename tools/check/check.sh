@@ -95,7 +95,15 @@ abi() { # the layout of every structure is the same for 64 and 32 bits, and padd
 	echo "$(grep -c size_of_ "$program") structures"
 }
 
+spelling() {
+	local files
+	mapfile -t files < <(git ls-files | grep -vE '\.(list|json|trace)$')
+	codespell --quiet-level=3 --ignore-words-list=inout,ket,alloced,hist,fo,te,ans,crate,statics,ser,ro,nd,mis "${files[@]}"
+	echo "${#files[@]} files"
+}
+
 check laws tools/check/laws.sh
+check spelling spelling
 check layers tools/check/layers.sh
 check core-compiles core_compiles
 check seam tools/check/seam.sh
