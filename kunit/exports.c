@@ -31,6 +31,17 @@ EXPORT_SYMBOL_GPL(quarry_core_pool_stat);
 EXPORT_SYMBOL_GPL(quarry_core_pool_drain);
 EXPORT_SYMBOL_GPL(quarry_core_pool_verify);
 EXPORT_SYMBOL_GPL(quarry_core_size_classes);
+EXPORT_SYMBOL_GPL(quarry_core_heap_create);
+EXPORT_SYMBOL_GPL(quarry_core_heap_destroy);
+EXPORT_SYMBOL_GPL(quarry_core_heap_add_region);
+EXPORT_SYMBOL_GPL(quarry_core_heap_remove_region);
+EXPORT_SYMBOL_GPL(quarry_core_heap_alloc);
+EXPORT_SYMBOL_GPL(quarry_core_heap_free);
+EXPORT_SYMBOL_GPL(quarry_core_heap_free_sized);
+EXPORT_SYMBOL_GPL(quarry_core_heap_usable);
+EXPORT_SYMBOL_GPL(quarry_core_heap_drain);
+EXPORT_SYMBOL_GPL(quarry_core_heap_stat);
+EXPORT_SYMBOL_GPL(quarry_core_heap_verify);
 
 /* The shim. */
 EXPORT_SYMBOL_GPL(quarry_pool_create);
