@@ -124,4 +124,13 @@ $(TOOLS_TEST)/device-test: tools/libquarry/test/device/device_test.cpp $(TOOLS_L
 	@mkdir -p $(@D)
 	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static-libstdc++ -static-libgcc -pthread $< $(TOOLS_LIB)/libquarry.a -lgtest -o $@
 
+# All of the tools on the real device, in the virtual machine; the traces are those of real programs.
+TOOLS_DEVICE_TRACES := perl threads
+.PHONY: test-tools
+test-tools: tools traces ## test libquarry, quarryctl and the bpftrace scripts on the device, in a VM
+	tools/deps.sh run
+	$(MAKE) --no-print-directory module KERNEL=6.1
+	selftests/vm/vm.sh --mem 2G --timeout 280 -- tools/quarryctl/test/guest.sh \
+		$(BUILD)/module/6.1/quarry.ko $(TOOLS_OUT) $(TOOLS_DEVICE_TRACES:%=$(RECORD_TRACES)/%.qtrace)
+
 -include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)
