@@ -37,18 +37,16 @@ static void leave(struct quarry_client *client)
 }
 
 /*
- * Brings the pool's sum up to what this client owns now. Two at once may leave
- * it stale until the next: the differences always add up.
+ * Brings the pool's sum up to what this client owns now; between enter() and
+ * leave(). Two at once may leave it stale until the next: the differences
+ * always add up.
  */
 static void weigh(struct quarry_client *client)
 {
 	u64 objects, bytes;
 
-	if (enter(client))
-		return;
 	quarry_core_client_usage(client->core, &objects, &bytes);
 	quarry_pool_weigh(client->pool, bytes - atomic64_xchg(&client->weighed, bytes));
-	leave(client);
 }
 
 /**
@@ -104,6 +102,7 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 		}
 		result = quarry_core_alloc(client->core, size, align, min(count - n, QUARRY_STEP),
 					   offsets + n, &got, &pages, QUARRY_MAY_SLEEP, !stuck);
+		weigh(client);
 		leave(client);
 		n += got;
 		if (result == QUARRY_E_NEEDS_PAGES) {
@@ -121,10 +120,8 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 	if (err == -ESHUTDOWN)
 		n = 0;
 	*done = n;
-	if (n) {
+	if (n)
 		atomic64_add(n, &client->allocs);
-		weigh(client);
-	}
 	if (trace_alloc_enabled())
 		trace_alloc(pool->id, client->id, size, align, count, n, n ? offsets[0] : 0,
 			    start ? ktime_get_ns() - start : 0);
@@ -152,11 +149,11 @@ void quarry_client_undo(struct quarry_client *client, const u64 *offsets, u32 co
 		if (quarry_core_free(client->core, offsets + n, min(count - n, QUARRY_STEP), &got,
 				     &refusal))
 			got++;
+		weigh(client);
 		leave(client);
 		n += got;
 	}
 	atomic64_sub(count, &client->allocs);
-	weigh(client);
 }
 
 /**
@@ -185,6 +182,7 @@ int quarry_client_free(struct quarry_client *client, const u64 *offsets, u32 cou
 		got = 0;
 		err = quarry_errno(quarry_core_free(client->core, offsets + n,
 						    min(count - n, QUARRY_STEP), &got, &refusal));
+		weigh(client);
 		leave(client);
 		n += got;
 		if (err) {
@@ -194,10 +192,8 @@ int quarry_client_free(struct quarry_client *client, const u64 *offsets, u32 cou
 		cond_resched();
 	}
 	*done = n;
-	if (n) {
+	if (n)
 		atomic64_add(n, &client->frees);
-		weigh(client);
-	}
 	if (trace_free_enabled())
 		trace_free(client->pool->id, client->id, count, n, n ? offsets[0] : 0,
 			   start ? ktime_get_ns() - start : 0);
@@ -266,17 +262,16 @@ int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *off
 				blame->offset = refusal.offset;
 				blame->owner = refusal.owner;
 			}
+			weigh(from);
+			weigh(to);
 		}
 		leave_both(from, to);
 		n += got;
 		cond_resched();
 	}
 	*done = n;
-	if (n) {
+	if (n)
 		atomic64_add(n, &from->transfers);
-		weigh(from);
-		weigh(to);
-	}
 	quarry_client_put(to);
 	return err;
 }

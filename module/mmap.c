@@ -45,6 +45,18 @@ static int map_pool(struct quarry_client *client, struct vm_area_struct *vma)
 	return 0;
 }
 
+/* It is mapped from the start; MADV_DONTNEED may have taken it out. */
+static vm_fault_t area_fault(struct vm_fault *fault)
+{
+	struct quarry_client *client = fault->vma->vm_file->private_data;
+
+	if (fault->pgoff != QUARRY_CLIENT_AREA_OFFSET >> PAGE_SHIFT)
+		return VM_FAULT_SIGBUS;
+	get_page(client->area);
+	fault->page = client->area;
+	return 0;
+}
+
 static void area_open(struct vm_area_struct *vma)
 {
 	struct quarry_client *client = vma->vm_file->private_data;
@@ -80,6 +92,7 @@ static const struct vm_operations_struct area_vm_ops = {
 	.close = area_close,
 	.may_split = area_may_split,
 	.mremap = area_mremap,
+	.fault = area_fault,
 };
 
 static int map_area(struct quarry_client *client, struct vm_area_struct *vma)
