@@ -69,4 +69,3 @@ EXPORT_SYMBOL_GPL(quarry_charge);
 EXPORT_SYMBOL_GPL(quarry_uncharge);
 EXPORT_SYMBOL_GPL(quarry_charged);
 EXPORT_SYMBOL_GPL(quarry_errno);
-EXPORT_SYMBOL_GPL(quarry_error_text);

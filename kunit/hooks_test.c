@@ -190,7 +190,7 @@ static void a_report_of_corruption_is_counted_by_its_pool(struct kunit *test)
 	quarry_kunit_expect_corruptions(6);
 }
 
-static void every_error_has_an_errno_and_words(struct kunit *test)
+static void every_error_has_its_errno(struct kunit *test)
 {
 	int error, number;
 
@@ -199,17 +199,14 @@ static void every_error_has_an_errno_and_words(struct kunit *test)
 		number = quarry_errno(error);
 		KUNIT_EXPECT_LT(test, number, 0);
 		KUNIT_EXPECT_GE(test, number, -133);
-		KUNIT_EXPECT_GT(test, (int)strlen(quarry_error_text(error)), 5);
 	}
 #define CHECK(name, errno_name, words) \
-	KUNIT_EXPECT_EQ(test, quarry_errno(QUARRY_E_##name), -errno_name); \
-	KUNIT_EXPECT_STREQ(test, quarry_error_text(QUARRY_E_##name), words);
+	KUNIT_EXPECT_EQ(test, quarry_errno(QUARRY_E_##name), -errno_name);
 	QUARRY_ERRORS(CHECK)
 #undef CHECK
 	KUNIT_EXPECT_EQ(test, quarry_errno(-1), -EUCLEAN);
 	KUNIT_EXPECT_EQ(test, quarry_errno(QUARRY_ERROR_COUNT), -EUCLEAN);
 	KUNIT_EXPECT_EQ(test, quarry_errno(INT_MAX), -EUCLEAN);
-	KUNIT_EXPECT_NOT_NULL(test, quarry_error_text(INT_MIN));
 }
 
 static struct kunit_case hooks_cases[] = {
@@ -221,7 +218,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(the_clock_never_goes_back),
 	KUNIT_CASE(zeroing_hits_its_bytes_and_no_others),
 	KUNIT_CASE(a_report_of_corruption_is_counted_by_its_pool),
-	KUNIT_CASE(every_error_has_an_errno_and_words),
+	KUNIT_CASE(every_error_has_its_errno),
 	{}
 };
 
