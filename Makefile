@@ -19,6 +19,7 @@ help: ## list the targets
 -include tools/bench/bench.mk
 -include selftests/vm/vm.mk
 -include selftests/stress/stress.mk
+-include tools/bench/vm/vm.mk
 -include tools/check/check.mk
 
 # What `make test` runs, in this order; each target also stands alone.
