@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * A module that does wrong on demand, so that the runner of the virtual machine's tests is seen to
- * notice. As a parameter at load time: at_exit=pages or at_exit=vmalloc leaks 32 MiB at unload,
+ * notice. As a parameter at load time: at_exit=pages or at_exit=vmalloc leaks at unload,
  * at_exit=hold keeps the module from being unloaded. Written to the parameter `now`: warn, refcount.
  */
 #include <linux/gfp.h>
@@ -9,7 +9,7 @@
 #include <linux/refcount.h>
 #include <linux/vmalloc.h>
 
-#define LEAK_BYTES (32UL << 20)
+#define LEAK_BYTES (4UL << 20)
 
 static char *at_exit = "";
 module_param(at_exit, charp, 0444);
