@@ -10,7 +10,7 @@
 #include <string.h>
 
 static int calls;
-static char *kept;
+static char *kept, *freed_later;
 
 void *dlsym(void *handle, const char *name)
 {
@@ -25,11 +25,13 @@ void *dlsym(void *handle, const char *name)
 	a = realloc(a, 1000);
 	if (!a || a[0] != 'a' || a[99] != 'a')
 		return NULL;
-	free(b);
-	if (kept)
+	if (kept) {
 		free(a);
-	else
+		free(b);
+	} else {
 		kept = a;
+		freed_later = b;
+	}
 	if (!find)
 		find = dlvsym(RTLD_DEFAULT, "dlsym", "GLIBC_2.34");
 	return find ? find(dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), name) : NULL;
@@ -42,6 +44,7 @@ int main(void)
 	if (!kept || kept[0] != 'a' || kept[99] != 'a')
 		return 1;
 	free(kept);
+	free(freed_later);
 	printf("%d\n", calls);
 	return calls > 0 ? 0 : 2;
 }

@@ -193,6 +193,12 @@ TEST(Recorder, AChildOfVforkLeavesTheParentsTraceAlone) {
     EXPECT_EQ(read.info.reason, QUARRY_TRACE_EXITED);
 }
 
+TEST(Recorder, TheEndOfAChildOfVforkIsNotTakenForItsParents) {
+    const Folder folder;
+    EXPECT_TRUE(record(folder, "vfork killed").killed(SIGKILL));
+    EXPECT_TRUE(folder.traces("victim").empty()) << "nothing filled a block";
+}
+
 TEST(Recorder, AnExecFromAChildOfVforkLeavesTheParentsTraceAlone) {
     const Folder folder;
     ASSERT_TRUE(record(folder, "vfork exec").exited(0));
@@ -313,6 +319,12 @@ TEST(Recorder, AProgramMayCloseEveryDescriptorAndGoElsewhere) {
     const Ran ran = record(folder, "closes");
     EXPECT_TRUE(ran.exited(0)) << ran.err;
     EXPECT_EQ(only_trace(folder).events.size(), 400000u);
+}
+
+TEST(Recorder, LeavesNoDescriptorOpen) {
+    const Folder folder;
+    const Ran ran = record(folder, "descriptors");
+    EXPECT_TRUE(ran.exited(0)) << ran.err;
 }
 
 TEST(Recorder, ATraceStopsAtItsLimitAndTheProgramGoesOn) {

@@ -137,14 +137,15 @@ TEST(Merge, KeepsEachProcesssEventsAndOrder) {
     EXPECT_EQ(both.info.unknown_frees, 0u);
     EXPECT_EQ(both.info.implied_frees, 0u);
     ASSERT_EQ(both.events.size(), parent.events.size() + child.events.size());
-    // Each thread's kinds and sizes, in order, must be those of one thread of the inputs.
-    using Story = std::vector<std::pair<std::uint32_t, std::uint64_t>>;
+    // Each thread's kinds, sizes and times, in order, must be those of one thread of the inputs.
+    using Story = std::vector<std::tuple<std::uint32_t, std::uint64_t, std::uint64_t>>;
     const auto stories = [](std::initializer_list<const Read*> reads) {
         std::multiset<Story> all;
         for (const Read* read : reads) {
             std::map<std::uint32_t, Story> threads;
             for (const auto& event : read->events)
-                threads[event.thread].emplace_back(event.kind, event.size);
+                threads[event.thread].emplace_back(
+                    event.kind, event.size, read->info.header.monotonic_ns + event.ns);
             for (auto& [thread, story] : threads) all.insert(std::move(story));
         }
         return all;

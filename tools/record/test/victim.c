@@ -234,7 +234,7 @@ static int forks(const char *how)
 }
 
 /* vfork, in whose child the memory is the parent's; then exec, or _exit. */
-static int vforks(const char *self, int exec)
+static int vforks(const char *self, const char *how)
 {
 	int status;
 	pid_t child;
@@ -242,11 +242,13 @@ static int vforks(const char *self, int exec)
 	free(keep(malloc(60)));
 	child = vfork();
 	if (!child) {
-		if (exec)
+		if (!strcmp(how, "exec"))
 			execl(self, self, "nothing", (char *)NULL);
 		_exit(0);
 	}
 	check(waitpid(child, &status, 0) == child && status == 0, "the child failed");
+	if (!strcmp(how, "killed"))
+		raise(SIGKILL);
 	mark();
 	return 0;
 }
@@ -366,6 +368,18 @@ static int closes(void)
 	return blocks == 200 ? 0 : 98;
 }
 
+/* Many blocks are written, and no descriptor is left over. */
+static int descriptors(void)
+{
+	for (int fd = 3; fd < 1024; fd++)
+		close(fd); /* what was inherited */
+	for (int i = 0; i < 200000; i++)
+		free(keep(malloc(24)));
+	for (int fd = 3; fd < 1024; fd++)
+		check(fcntl(fd, F_GETFD) == -1, "a descriptor is open that is not the program's");
+	return 0;
+}
+
 static double seconds(void)
 {
 	struct timespec time;
@@ -408,7 +422,7 @@ int main(int argc, char **argv)
 	if (!strcmp(mode, "fork"))
 		return forks(how);
 	if (!strcmp(mode, "vfork"))
-		return vforks(argv[0], !strcmp(how, "exec"));
+		return vforks(argv[0], how);
 	if (!strcmp(mode, "exec"))
 		return execs(argv[0], how);
 	if (!strcmp(mode, "end"))
@@ -421,6 +435,8 @@ int main(int argc, char **argv)
 		return keeps_errno();
 	if (!strcmp(mode, "closes"))
 		return closes();
+	if (!strcmp(mode, "descriptors"))
+		return descriptors();
 	if (!strcmp(mode, "bench"))
 		return bench();
 	fprintf(stderr, "victim: no mode %s\n", mode);
