@@ -170,7 +170,7 @@ clean_up() {
 # In a group of its own: ends QEMU's group when the boot or the whole run takes too long.
 watch_time() {
 	# shellcheck disable=SC2016 # for the inner shell
-	setsid bash -c '
+	setsid setpriv --pdeathsig KILL bash -c '
 		sleep "$1"
 		grep -aqs "^booted " "$4/report.log" || { echo boot >"$4/late"; kill -KILL -- "-$3"; exit; }
 		sleep "$(($2 > $1 ? $2 - $1 : 0))"
