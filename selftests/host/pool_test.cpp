@@ -454,5 +454,38 @@ TEST_F(PoolTest, RacingFreesAndTransfersOfOneObjectHaveOneWinner) {
     expect_fresh(64);
 }
 
+// The loser of two racing frees of a page looked at a block in the middle of its merge,
+// and answered not_object.
+TEST_F(PoolTest, TheLoserOfTwoRacingFreesOfAPageSaysAlreadyFree) {
+    make(64, 64);
+    TestClient& a = join();
+    std::atomic<int> round{0}, ready{0};
+    std::atomic<Offset> target{0};
+    std::atomic<Error> second{Error::none};
+    constexpr int kRounds = 4000;
+    std::thread other([&] {
+        P::Thread scope;
+        for (int r = 1; r <= kRounds; ++r) {
+            while (round.load() != r) std::this_thread::yield();
+            const Offset o = target.load();
+            TestPool::Refusal mine;
+            second.store(pool->free(a, &o, 1, mine).why);
+            ready.store(r);
+        }
+    });
+    for (int r = 1; r <= kRounds; ++r) {
+        const Offset o = alloc(a, 4096)[0];
+        target.store(o);
+        round.store(r);
+        const Error first = free(a, o);
+        while (ready.load() != r) std::this_thread::yield();
+        const Error loser = ok(first) ? second.load() : first;
+        EXPECT_NE(ok(first), ok(second.load())) << r;
+        EXPECT_EQ(loser, Error::already_free) << r;
+    }
+    other.join();
+    expect_fresh(64);
+}
+
 }  // namespace
 }  // namespace quarry

@@ -283,6 +283,17 @@ public:
         }
     }
 
+    // Why no run starts at this page, decided under the lock, so that a merge that is
+    // under way does not blur the answer: already_free, not_object, no_region; none when
+    // one starts here after all. O(orders). (reader)
+    Error why_no_run(PageNumber page) {
+        Region* region = regions_.find(value(page));
+        if (!region) return Error::no_region;
+        Guard guard(lock_);
+        if (region->desc(value(page)).state() == PageState::run) return Error::none;
+        return runs_.why_not_run(*region, value(page));
+    }
+
     // (reader) Length of the run that starts here. Errors: as free_run. Lock-free for a run.
     Result<u64> run_pages(PageNumber first) const {
         Region* region = regions_.find(value(first));

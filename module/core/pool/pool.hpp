@@ -243,26 +243,40 @@ public:
         p.page = PageNumber{offset / kPageBytes};
         p.desc = buddy_.find(p.page);
         if (!p.desc) return Error::no_region;
+        Error why = Error::none;
+        // Again when a page that headed nothing has become a run meanwhile.
+        while (!place(p, offset, why)) {}
+        if (!ok(why)) return why;
+        return p;
+    }
+
+private:
+    // What the page's word says of the offset; false when it says nothing yet.
+    bool place(Place& p, Offset offset, Error& why) {
         const u64 word = p.desc->word();
         switch (PageDesc::state(word)) {
         case PageState::slab:
             p.slab = PageDesc::slab<SlabT>(word);
             p.slot = p.slab->slot_at(offset);
-            if (p.slot == p.slab->slots()) return Error::not_object;
-            if (p.slab->state() == SlabState::quarantined) return Error::corrupt;
-            return p;
+            if (p.slot == p.slab->slots())
+                why = Error::not_object;
+            else if (p.slab->state() == SlabState::quarantined)
+                why = Error::corrupt;
+            return true;
         case PageState::run:
-            if (offset % kPageBytes) return Error::not_object;
-            return p;
+            if (offset % kPageBytes) why = Error::not_object;
+            return true;
         case PageState::free:
-        case PageState::cached: return Error::already_free;
-        case PageState::run_part: return Error::not_object;
-        case PageState::isolated: return Error::no_region;
+        case PageState::cached: why = Error::already_free; return true;
+        case PageState::run_part: why = Error::not_object; return true;
+        case PageState::isolated: why = Error::no_region; return true;
         case PageState::body: break;
         }
-        return inside_free_block(p.page) ? Error::already_free : Error::not_object;
+        why = buddy_.why_no_run(p.page);
+        return !ok(why);
     }
 
+public:
     // Gives a run back whose owner word was just cleared.
     void free_run(Client<P>& client, PageNumber page, u64& bytes) {
         owners_.chain().unlink(client, chain_link(page, 0));
@@ -436,20 +450,6 @@ private:
     Error blame(Refusal& refusal, ClientIndex owner, Error e) {
         if (Client<P>* client = clients_.find(owner)) refusal.owner = client->id();
         return e;
-    }
-
-    // A page that heads no block: is the block that covers it free? O(orders).
-    bool inside_free_block(PageNumber page) {
-        for (unsigned o = 1; o <= value(kMaxOrder); ++o) {
-            const PageNumber head{round_down(value(page), u64{1} << o)};
-            const PageDesc* desc = buddy_.find(head);
-            if (!desc) continue;
-            const u64 word = desc->word();
-            const PageState state = PageDesc::state(word);
-            if (state == PageState::body || state == PageState::slab) continue;
-            if (value(PageDesc::order(word)) >= o) return state == PageState::free;
-        }
-        return false;
     }
 
     PoolConfig config_;
