@@ -23,7 +23,7 @@ help: ## list the targets
 -include tools/check/check.mk
 
 # What `make test` runs, in this order; each target also stands alone.
-TEST_TARGETS := test-host test-libquarry test-record test-kunit test-vm test-vm-selftest test-tools test-kill-short
+TEST_TARGETS := test-host test-libquarry test-record test-kunit test-vm test-tools test-kill-short
 
 .PHONY: test
 test: ## every test: host, UML, VM; the last line counts them
