@@ -29,7 +29,7 @@ host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang llvm libjem
 tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang llvm bpftool pkg-config
 	nlohmann-json3-dev libgtest-dev sqlite3)
 # Static checks.
-check=("${build[@]}" shellcheck clang clang-tidy clang-format cppcheck python3 perl codespell)
+check=("${build[@]}" shellcheck clang clang-tidy python3 perl codespell)
 # `make run`: the virtual machine, bpftrace in it, and the programs that are recorded.
 run=("${vm[@]}" bpftrace bpftool sqlite3 perl git g++)
 

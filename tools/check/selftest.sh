@@ -42,6 +42,8 @@ plant 'an entry without a body' module/include/quarry_seam.h 'void quarry_core_p
 	tools/check/seam.sh 'quarry_core_planted'
 plant 'a hook that nobody calls' module/include/quarry_seam.h 'void quarry_os_planted(void);' \
 	tools/check/seam.sh 'quarry_os_planted'
+plant 'a mistake that clang-tidy knows' $base 'inline unsigned long planted() { return sizeof(sizeof(int)); }' \
+	tools/check/tidy.sh 'bugprone-sizeof-expression'
 touch planted.txt && git add planted.txt
 plant 'a stranger at the top level' $base '' tools/check/laws.sh 'the top level is fixed'
 git rm -q --cached planted.txt
