@@ -53,7 +53,7 @@ public:
     // The slab's only client since it was made.
     static constexpr ClientIndex kMixed = 0xffff;
 
-    static u64 bytes(const SizeClass& c) {
+    static constexpr u64 bytes(const SizeClass& c) {
         return sizeof(OwnerMarks) + u64{(c.slots + 31) / 32} * 16;
     }
 

@@ -38,10 +38,10 @@ public:
     using Marks = typename Policy::Marks;
 
     // Bytes of one metadata block.
-    static u64 meta_bytes(const SizeClass& c) {
+    static constexpr u64 meta_bytes(const SizeClass& c) {
         return sizeof(Slab) + Marks::bytes(c) + u64{words_of(c)} * 8;
     }
-    static u32 words_of(const SizeClass& c) { return (c.slots + 31) / 32; }
+    static constexpr u32 words_of(const SizeClass& c) { return (c.slots + 31) / 32; }
 
     // In zeroed memory of `block_bytes`: meta_bytes, or more when it comes from a reserve.
     Slab(Offset base, u8 index, const SizeClass& c, u64 block_bytes)
