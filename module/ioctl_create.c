@@ -185,6 +185,9 @@ int quarry_ioctl_create(struct quarry_call *call, void __user *user)
 	err = QUARRY_FETCH(&create, user);
 	if (!err)
 		err = check_create(&create, &config);
+	/* Try first whether the answer can be written: then nothing has to be undone. */
+	if (!err)
+		err = QUARRY_ANSWER(user, &create);
 	if (!err)
 		err = quarry_pool_create(&config, &pool);
 	if (err)
@@ -225,7 +228,10 @@ int quarry_ioctl_join(struct quarry_call *call, void __user *user)
 	if (join.flags || join.fd_flags & ~QUARRY_FD_CLOEXEC ||
 	    memchr_inv(join.reserved, 0, sizeof(join.reserved)))
 		return -EINVAL;
-	err = quarry_client_create(pool, false, &client);
+	/* As above: no client that comes and goes unseen. */
+	err = QUARRY_ANSWER(user, &join);
+	if (!err)
+		err = quarry_client_create(pool, false, &client);
 	if (err)
 		return err;
 	fd = client_file(client, join.fd_flags, &file);
