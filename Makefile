@@ -18,6 +18,7 @@ help: ## list the targets
 -include tools/tools.mk
 -include tools/bench/bench.mk
 -include selftests/vm/vm.mk
+-include selftests/vm/run/run.mk
 -include selftests/stress/stress.mk
 -include tools/bench/vm/vm.mk
 -include tools/check/check.mk

@@ -83,6 +83,7 @@ bool Attacker::prepare() {
     large_bytes_ = quarry_kind(pool_) == QUARRY_KIND_FIXED ? quarry_object_size(pool_) : 4096;
     large_ = quarry_alloc_offset(pool_, large_bytes_, 0);
     if (large_ == QUARRY_NO_OFFSET) return false;
+    granted_++;
     std::memset(quarry_address(pool_, large_), 0x5a, large_bytes_);
     return true;
 }
@@ -114,7 +115,9 @@ void Attacker::expect_errno(const char* kind, int result, int wanted) {
 void Attacker::double_free() {
     const std::uint64_t offset = quarry_alloc_offset(pool_, large_bytes_, 0);
     if (offset == QUARRY_NO_OFFSET) return;
+    granted_++;
     if (quarry_free_offset(pool_, offset) < 0) honest_failures_++;
+    else freed_++;
     expect_refused("double free", quarry_free_offset(pool_, offset));
 }
 
@@ -147,9 +150,11 @@ void Attacker::wild_free() {
 void Attacker::mixed_batch() {
     std::uint64_t offsets[8];
     if (quarry_alloc_all(pool_, large_bytes_, 0, offsets, 4) < 0) return;
+    granted_ += 4;
     for (int i = 4; i < 8; i++) offsets[i] = large_ + 1;
     const std::size_t done = quarry_free_batch(pool_, offsets, 8);
     const int error = errno;
+    freed_ += done;
     if (done != 4) honest_failures_++;
     errno = error;
     expect_errno("wrong half of a batch", done > 4 ? 0 : -1, EINVAL);
@@ -312,6 +317,8 @@ Report Attacker::report() const {
         {"by_kind", attempts_},      {"by_errno", refusals_},
         {"succeeded", successes_},   {"wrong_errno", wrong_errors_},
         {"honest_failures", honest_failures_},
+        {"client", client_},
+        {"granted", granted_},       {"freed", freed_},
     };
 }
 

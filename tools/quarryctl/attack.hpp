@@ -16,7 +16,7 @@ namespace quarryctl {
 class Attacker {
 public:
     Attacker(quarry_pool* pool, std::uint64_t seed, std::vector<std::uint64_t> victims)
-        : pool_(pool), fd_(quarry_fd(pool)), random_(seed), victims_(std::move(victims)) {}
+        : pool_(pool), fd_(quarry_fd(pool)), client_(quarry_client_id(pool)), random_(seed), victims_(std::move(victims)) {}
 
     // Takes the one object that this client owns throughout; false and errno.
     bool prepare();
@@ -51,11 +51,13 @@ private:
 
     quarry_pool* pool_;
     int fd_;
+    std::uint64_t client_;
     std::mt19937_64 random_;
     std::vector<std::uint64_t> victims_;
     std::uint64_t large_ = QUARRY_NO_OFFSET;
     std::size_t large_bytes_ = 0;
     std::uint64_t total_ = 0;
+    std::uint64_t granted_ = 0, freed_ = 0;  // objects, by calls that were right
     std::uint64_t honest_failures_ = 0;
     Counts attempts_, refusals_, successes_, wrong_errors_;
 };

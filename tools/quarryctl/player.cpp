@@ -121,9 +121,9 @@ std::size_t Player::play_allocs(Worker& worker, std::size_t first) {
     const int error = errno;
     worker.counts.calls++;
     for (std::size_t i = 0; i < done; i++) {
-        if (options_.pattern)
-            write_pattern(quarry_address(pool_, worker.offsets[i]), kind.bytes,
-                          key(events[i].object));
+        auto* address = static_cast<unsigned char*>(quarry_address(pool_, worker.offsets[i]));
+        if (options_.pattern) write_pattern(address, kind.bytes, key(events[i].object));
+        if (options_.spoil && worker.counts.objects + i + 1 == options_.spoil) *address ^= 1;
         offsets_[events[i].object].store(worker.offsets[i], std::memory_order_release);
     }
     worker.counts.objects += done;

@@ -43,6 +43,8 @@ struct Program {
     std::vector<Event> events;
     std::vector<Object> objects;
     std::uint32_t threads = 1;
+    std::uint64_t trace_events = 0;   // of the trace, that became the events here
+    std::uint64_t trace_records = 0;  // what the whole trace holds
 };
 
 struct PlayOptions {
@@ -52,6 +54,7 @@ struct PlayOptions {
     unsigned batch = 64;
     unsigned hand_each = 64;  // every n-th free is a handover, if there is a mesh
     double mark_at = -1;      // announce this fraction of the events, then play until killed
+    std::uint64_t spoil = 0;  // damage the n-th object's pattern, to see the check fail; 0: none
 };
 
 // What one thread counts.

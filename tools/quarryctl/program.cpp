@@ -55,7 +55,7 @@ private:
 
 }  // namespace
 
-bool load_program(const std::string& path, Program& program, std::string& why) {
+bool load_program(const std::string& path, Program& program, std::string& why, std::uint64_t most) {
     quarry_trace* trace = nullptr;
     quarry_trace_status status = quarry_trace_open(path.c_str(), &trace);
     if (!trace) {
@@ -66,12 +66,17 @@ bool load_program(const std::string& path, Program& program, std::string& why) {
     Builder builder(program);
     quarry_trace_event event;
     bool room = true;
-    while (room && (status = quarry_trace_next(trace, &event)) == QUARRY_TRACE_OK)
+    while (room && program.trace_events < most &&
+           (status = quarry_trace_next(trace, &event)) == QUARRY_TRACE_OK) {
         room = builder.add(event);
+        program.trace_events++;
+    }
+    program.trace_records = quarry_trace_get_info(trace)->records;
+    const bool cut = status == QUARRY_TRACE_OK;
     program.threads = std::max(quarry_trace_get_info(trace)->threads, 1u);
     quarry_trace_close(trace);
     // A process that was killed leaves a torn trace; what stands before the tear was real.
-    if (room && (status == QUARRY_TRACE_DONE || status == QUARRY_TRACE_TRUNCATED)) {
+    if (room && (cut || status == QUARRY_TRACE_DONE || status == QUARRY_TRACE_TRUNCATED)) {
         if (!program.events.empty()) return true;
         why = "it holds no allocation: record the program again (tools/record)";
         return false;

@@ -8,7 +8,9 @@
 
 namespace quarryctl {
 
-// Reads the trace at `path`; false, and `why`, a sentence, when it is none.
-bool load_program(const std::string& path, Program& program, std::string& why);
+// Reads the trace at `path`, at most its first `most` events; false, and `why`, a sentence, when it
+// is none.
+bool load_program(const std::string& path, Program& program, std::string& why,
+                  std::uint64_t most = UINT64_MAX);
 
 }  // namespace quarryctl

@@ -30,7 +30,7 @@ constexpr const char* doc =
     "$QUARRY_POOL_FD; 5 a trace, the pool or a peer cannot be used.\n";
 
 enum Key { fd_key = 256, name_key, seed_key, pattern_key, threads_key, batch_key, repeat_key,
-           mesh_key, to_key, each_key, mark_key, report_key };
+           mesh_key, to_key, each_key, mark_key, report_key, events_key, spoil_key };
 
 constexpr argp_option options[] = {
     {"pool-fd", fd_key, "FD", 0, "join by this descriptor, not by $QUARRY_POOL_FD", 0},
@@ -41,6 +41,9 @@ constexpr argp_option options[] = {
      "a thread for each recorded thread (default: one, in the recorded order)", 0},
     {"batch", batch_key, "N", 0, "most objects in one call, 1..4096 (default 64)", 0},
     {"repeat", repeat_key, "N", 0, "play so many times (default 1)", 0},
+    {"events", events_key, "N", 0, "play the first N events of each trace (default: all)", 0},
+    {"spoil", spoil_key, "N", 0,
+     "damage the pattern of the N-th object, to see that the check finds it", 0},
     {"mesh", mesh_key, "FOLDER", 0, "where replaying processes meet: a new folder for each run", 0},
     {"hand-to", to_key, "NAME", 0, "hand objects to this process of the mesh (repeatable)", 0},
     {"hand-each", each_key, "N", 0, "each N-th free is a handover (default 64)", 0},
@@ -56,6 +59,7 @@ struct Arguments {
     bool seed_given = false;
     std::uint64_t fd = UINT64_MAX;
     std::uint64_t repeat = 1;
+    std::uint64_t most_events = UINT64_MAX;
     std::string name, folder;
     std::vector<std::string> peers, traces;
     const char* report = nullptr;
@@ -83,6 +87,8 @@ error_t parse(int key, char* text, argp_state* state) {
                 argp_error(state, "--batch %s: it is 1 to %d", text, QUARRY_MAX_BATCH);
             return arguments.play.batch = static_cast<unsigned>(number), 0;
         case repeat_key: return take_number(state, "repeat", text, arguments.repeat), 0;
+        case events_key: return take_number(state, "events", text, arguments.most_events), 0;
+        case spoil_key: return take_number(state, "spoil", text, arguments.play.spoil), 0;
         case mesh_key: return arguments.folder = text, 0;
         case to_key: return arguments.peers.emplace_back(text), 0;
         case each_key:
@@ -115,6 +121,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Totals {
     Counts counts;
+    std::uint64_t trace_events = 0, trace_records = 0;
     std::uint64_t events = 0, peak_objects = 0, peak_bytes = 0;
 };
 
@@ -129,6 +136,8 @@ void play_program(quarry_pool* pool, const Program& program, const Arguments& ar
         player.play();
         totals.events += program.events.size();
     }
+    totals.trace_events += program.trace_events;
+    totals.trace_records += program.trace_records;
     totals.counts.add(player.counts());
     totals.peak_objects = std::max(totals.peak_objects, player.peak_objects());
     totals.peak_bytes = std::max(totals.peak_bytes, player.peak_bytes());
@@ -144,6 +153,8 @@ Report report_of(const Arguments& arguments, const Totals& totals, const Mesh* m
         {"program", arguments.name},
         {"client", client},
         {"events", totals.events},
+        {"trace_events", totals.trace_events},
+        {"trace_records", totals.trace_records},
         {"objects", counts.objects},
         {"bytes", counts.bytes},
         {"peak_objects", totals.peak_objects},
@@ -220,7 +231,7 @@ int run_replay(int argc, char** argv) {
     std::vector<Program> programs(arguments.traces.size());
     for (std::size_t i = 0; i < programs.size(); i++) {
         std::string why;
-        if (load_program(arguments.traces[i], programs[i], why)) continue;
+        if (load_program(arguments.traces[i], programs[i], why, arguments.most_events)) continue;
         complain("%s: %s", arguments.traces[i].c_str(), why.c_str());
         return refused;
     }
