@@ -82,7 +82,6 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 			u64 *offsets, u32 *done)
 {
 	struct quarry_pool *pool = client->pool;
-	u64 start = trace_alloc_enabled() ? ktime_get_ns() : 0;
 	int err = 0, stuck = 0, result;
 	u64 pages, seen;
 	u32 n = 0, got;
@@ -122,9 +121,6 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 	*done = n;
 	if (n)
 		atomic64_add(n, &client->allocs);
-	if (trace_alloc_enabled())
-		trace_alloc(pool->id, client->id, size, align, count, n, n ? offsets[0] : 0,
-			    start ? ktime_get_ns() - start : 0);
 	return err;
 }
 

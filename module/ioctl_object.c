@@ -17,6 +17,7 @@
 #include "client.h"
 #include "ioctl.h"
 #include "pool.h"
+#include "trace.h"
 
 /* Batches up to this are held on the stack. */
 #define QUARRY_SMALL_BATCH 32U
@@ -81,6 +82,7 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 {
 	u64 small[QUARRY_SMALL_BATCH], *offsets;
 	struct quarry_alloc alloc;
+	u64 start, align;
 	int err, fault;
 
 	err = QUARRY_FETCH(&alloc, user);
@@ -91,8 +93,9 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 	offsets = hold_offsets(small, alloc.count);
 	if (!offsets)
 		return -ENOMEM;
-	err = quarry_client_alloc(call->client, alloc.object_size,
-				  max_t(u64, alloc.align, QUARRY_GRAIN), alloc.count, offsets,
+	start = trace_alloc_enabled() ? ktime_get_ns() : 0;
+	align = max_t(u64, alloc.align, QUARRY_GRAIN);
+	err = quarry_client_alloc(call->client, alloc.object_size, align, alloc.count, offsets,
 				  &alloc.done);
 	if (alloc.done) {
 		alloc.error = -err;
@@ -106,6 +109,11 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 			err = fault;
 		}
 	}
+	/* Last, so that a grant that was undone is none to whoever counts here. */
+	if (trace_alloc_enabled())
+		trace_alloc(call->client->pool->id, call->client->id, alloc.object_size, align,
+			    alloc.count, alloc.done, alloc.done ? offsets[0] : 0,
+			    start ? ktime_get_ns() - start : 0);
 	drop_offsets(small, offsets);
 	return outcome(call, err, alloc.done);
 }

@@ -16,7 +16,8 @@ namespace quarryctl {
 class Attacker {
 public:
     Attacker(quarry_pool* pool, std::uint64_t seed, std::vector<std::uint64_t> victims)
-        : pool_(pool), fd_(quarry_fd(pool)), client_(quarry_client_id(pool)), random_(seed), victims_(std::move(victims)) {}
+        : pool_(pool), fd_(quarry_fd(pool)), client_(quarry_client_id(pool)), random_(seed),
+          victims_(std::move(victims)) {}
 
     // Takes the one object that this client owns throughout; false and errno.
     bool prepare();
