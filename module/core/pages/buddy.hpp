@@ -124,6 +124,8 @@ public:
         if (!is_isolated(*region))
             if (Error e = isolate(*region); !ok(e)) return e;
         regions_.remove(*region);
+        Guard guard(lock_);
+        runs_.lists.note_change();
         return Error::none;
     }
 

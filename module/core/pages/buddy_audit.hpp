@@ -250,7 +250,10 @@ private:
 
     void sums() {
         Guard guard(buddy_.lock_);
-        census_.quiet = buddy_.runs_.lists.changes() == changes_;
+        // A region that is on its way in or out has its pages in the total, or not, before
+        // its blocks are in the lists, or out of them: its change shows only at the end.
+        census_.quiet = buddy_.runs_.lists.changes() == changes_ &&
+                        !buddy_.changing_.load(std::memory_order_acquire);
         if (!census_.quiet) return;
         const u64 used = census_.run_pages + census_.slab_pages + census_.cached_pages;
         audit_.expect(census_.free_pages == buddy_.free_pages(), "the free pages are miscounted",
