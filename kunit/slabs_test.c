@@ -175,6 +175,8 @@ static void a_fixed_pool_has_exactly_its_objects(struct kunit *test)
 		client = quarry_kunit_client(test, pool);
 		for (n = 0; n < 100; n++)
 			KUNIT_ASSERT_EQ(test, quarry_kunit_take(client, size, 8, &offsets[n]), 0);
+		KUNIT_EXPECT_EQ(test, quarry_kunit_take(client, size, 8, &more),
+				(int)QUARRY_E_POOL_FULL);
 		KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)100);
 		KUNIT_EXPECT_EQ(test, quarry_kunit_take(client, size + 8, 8, &more),
 				(int)QUARRY_E_WRONG_SIZE);
@@ -185,6 +187,8 @@ static void a_fixed_pool_has_exactly_its_objects(struct kunit *test)
 		/* All of them again: a fixed pool never gives its slabs away. */
 		for (n = 0; n < 100; n++)
 			KUNIT_ASSERT_EQ(test, quarry_kunit_take(client, size, 8, &offsets[n]), 0);
+		KUNIT_EXPECT_EQ(test, quarry_kunit_take(client, size, 8, &more),
+				(int)QUARRY_E_POOL_FULL);
 		quarry_kunit_end_client(test, client);
 		KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)0);
 		quarry_kunit_end_pool(test, pool);
