@@ -6,6 +6,7 @@
 #include <linux/export.h>
 #include "../module/client.h"
 #include "../module/errors.h"
+#include "../module/ioctl.h"
 #include "../module/limits.h"
 #include "../module/pool.h"
 
@@ -69,3 +70,6 @@ EXPORT_SYMBOL_GPL(quarry_charge);
 EXPORT_SYMBOL_GPL(quarry_uncharge);
 EXPORT_SYMBOL_GPL(quarry_charged);
 EXPORT_SYMBOL_GPL(quarry_errno);
+EXPORT_SYMBOL_GPL(quarry_error_text);
+EXPORT_SYMBOL_GPL(quarry_control_ioctl);
+EXPORT_SYMBOL_GPL(quarry_client_ioctl);
