@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -30,6 +31,7 @@ constexpr const char* doc =
     "Joins the pool in $QUARRY_POOL_FD and misuses it: double frees, frees of other clients' objects, "
     "wild, misaligned and inner offsets, malformed structures, bad addresses, calls from another "
     "process. Everything must be refused.\v"
+    "SIGTERM ends the attack early, with its report.\n\n"
     "Examples:\n"
     "  quarryctl create --bytes 16M -- quarryctl attack --seconds 5\n"
     "  quarryctl attack --count 100000 --victim 4096 --victim 8192 --json\n\n"
@@ -72,6 +74,8 @@ error_t parse(int key, char* text, argp_state* state) {
         default: return ARGP_ERR_UNKNOWN;
     }
 }
+
+volatile std::sig_atomic_t told_to_end = 0;
 
 }  // namespace
 
@@ -340,9 +344,10 @@ int run_attack(int argc, char** argv) {
         quarry_leave(pool);
         return complain_of(error, QUARRY_CALL_ALLOC, "cannot take an object to begin with");
     }
+    std::signal(SIGTERM, [](int) { told_to_end = 1; });
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(arguments.seconds);
     for (unsigned round = 0; attacker.total() < arguments.count; round++) {
-        if (std::chrono::steady_clock::now() >= end) break;
+        if (told_to_end || std::chrono::steady_clock::now() >= end) break;
         attacker.round(round);
     }
     attacker.check_own();

@@ -88,7 +88,7 @@ programs() {
 	mkdir /tmp/mesh  # 9p holds no sockets
 	cat /proc/sys/kernel/tainted >"$out/tainted"
 	"$ctl" stat --json >"$out/before.json"
-	"$ctl" attack --seconds "$RUN_ATTACK_SECONDS" --json >"$out/attack.json" 2>"$out/attack.out" &
+	"$ctl" attack --seconds 200 --json >"$out/attack.json" 2>"$out/attack.out" &
 	attacker=$!
 	for name in "${names[@]}"; do
 		local -a more=()
@@ -106,6 +106,7 @@ programs() {
 		((status == 0)) || fail "$name ended with status $status: $(head -n 3 "$out/$name.out")"
 	done
 	say "cc1plus, perl and sqlite3 are done"
+	kill -TERM "$attacker"
 	status=0
 	wait "$attacker" || status=$?
 	((status == 0)) || fail "the attacker ended with status $status: $(head -n 3 "$out/attack.out")"

@@ -12,6 +12,7 @@ import re
 import sys
 
 folder, vm_status = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 SURVIVORS, VICTIM = ("cc1plus", "perl", "sqlite3"), "git"
 CALLS = ("info", "create", "join", "alloc", "free", "transfer", "region-add", "region-remove",
          "drain", "stat", "verify")
@@ -89,15 +90,16 @@ def check_programs(programs, bpf):
              ("reaped", bpf.get("@reaped_objects", {}).get(client, 0)))
 
 
-def check_totals(programs, attack, end, bpf):
+def check_totals(programs, attack, creator, end, bpf):
     total = sum(program["objects"] for program in programs.values()) + attack["granted"]
     same("objects granted", ("by the programs", total), ("by STAT", end["allocs"]),
          ("by tracepoints", sum(bpf.get("@granted", {}).values())))
     same("objects freed", ("by STAT", end["frees"]),
          ("by tracepoints", sum(bpf.get("@freed", {}).values())))
+    # The creator is reaped only after STAT was asked.
     same("objects reaped", ("by STAT", end["reaped_objects"]),
          ("by tracepoints", sum(value for key, value in bpf.get("@reaped_objects", {}).items()
-                                if key != str(end.get("creator")))))
+                                if key != str(creator))))
     same("granted, and freed or reaped or owned", ("granted", end["allocs"]),
          ("accounted for", end["frees"] + end["reaped_objects"] + end["objects"]))
     same("refusals in the pool", ("by STAT", end["refused"]),
@@ -141,7 +143,7 @@ def print_programs(programs, attack, before, census, end):
     print(f"{'attacker':<10} {'':>14} {'':>10} {attack['granted']:>10}")
     print(f"{'sum':<10} {'':>14} {'':>10} {end['allocs']:>10}"
           "  = allocs of STAT = sum of the tracepoint")
-    print(f"\noccupancy        objects      bytes   clients")
+    print("\noccupancy        objects      bytes   clients")
     for when, stat in (("before", before), ("at the kill", census), ("after", end)):
         print(f"{when:<12} {stat['objects']:>11} {human(stat['used_bytes']):>10} {stat['clients']:>9}")
 
@@ -185,11 +187,13 @@ def main():
     bpf = maps()
     if all(value is not None for value in loaded.values()):
         before, census, dead, end, attack = (loaded[name] for name in names[:5])
-        victim = None
+        victim = creator = None
         known = {loaded[name]["client"] for name in SURVIVORS} | {attack["client"]}
         for key, entry in census["client_list"].items():
             number = int(key.removeprefix("client_"))
-            if not entry["creator"] and number not in known:
+            if entry["creator"]:
+                creator = number
+            elif number not in known:
                 victim = number
         programs = {name: loaded[name] for name in SURVIVORS}
         owned = client_line(census, victim)
@@ -202,7 +206,7 @@ def main():
                                 "trace_events": int(loaded["cc1plus"]["trace_events"]),
                                 "trace_records": records_of(VICTIM)}
             check_programs(programs, bpf)
-            check_totals(programs, attack, end, bpf)
+            check_totals(programs, attack, creator, end, bpf)
             check_reap(victim, owned, census, dead, bpf)
             print_programs(programs, attack, before, census, end)
             print_refusals(attack, bpf)
@@ -225,7 +229,8 @@ def main():
 
 
 def records_of(name):
-    traces = json.loads((folder / "../../../traces/summary.json").resolve().read_text())
+    """How many events the whole trace of a workload holds."""
+    traces = json.loads((ROOT / "build/traces/summary.json").read_text())
     for trace in traces:
         if pathlib.PurePath(trace["program"]).name.startswith(name):
             return trace["records"]
