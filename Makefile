@@ -12,16 +12,16 @@ MAKEFLAGS += --no-builtin-rules
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
--include tools/kernels/kernels.mk
--include selftests/host/host.mk
--include kunit/kunit.mk
--include tools/tools.mk
--include tools/bench/bench.mk
--include selftests/vm/vm.mk
--include selftests/vm/run/run.mk
--include selftests/stress/stress.mk
--include tools/bench/vm/vm.mk
--include tools/check/check.mk
+include tools/kernels/kernels.mk
+include selftests/host/host.mk
+include kunit/kunit.mk
+include tools/tools.mk
+include tools/bench/bench.mk
+include selftests/vm/vm.mk
+include selftests/vm/run/run.mk
+include selftests/stress/stress.mk
+include tools/bench/vm/vm.mk
+include tools/check/check.mk
 
 # What `make test` runs, in this order; each target also stands alone.
 TEST_TARGETS := test-host test-libquarry test-record test-kunit test-vm test-tools test-kill-short

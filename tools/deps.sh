@@ -18,7 +18,7 @@ build=(make gcc g++ libc6-dev binutils git perl util-linux ca-certificates)
 kernels=("${build[@]}" bc bison flex cpio kmod xz-utils zstd libelf-dev dwarves
 	debian-archive-keyring clang)
 # KUnit suites on a UML kernel.
-kunit=("${build[@]}" bc bison flex xz-utils cpio busybox-static python3)
+kunit=("${kernels[@]}" busybox-static python3)
 # Test programs in a virtual machine; gcc-multilib builds the -m32 callers.
 vm=("${build[@]}" qemu-system-x86 busybox-static cpio xz-utils zstd kmod gcc-multilib liburing-dev
 	libcap2-bin python3)
