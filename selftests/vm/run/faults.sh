@@ -13,7 +13,7 @@ mkdir -p "$out"
 # plant FAULT REASON: the run fails with a line that matches
 plant() {
 	local status=0
-	"$here/run.sh" --fault "$1" --events 3000 --out "$out/$1" \
+	"$here/run.sh" --fault "$1" --events 12000 --out "$out/$1" \
 		>"$out/$1.log" 2>&1 || status=$?
 	if [[ $2 == - ]]; then
 		if ((status == 0)) && ! grep -q '^FAIL: ' "$out/$1.log"; then

@@ -38,9 +38,6 @@ within() {
 # shellcheck disable=SC2317,SC2329 # called by within
 is_stopped() { [[ $(sed 's/.*) //; s/ .*//' "/proc/$1/stat") == T ]]; }
 
-# shellcheck disable=SC2317,SC2329 # called by within
-is_marked_or_gone() { grep -q '^at ' "$out/$victim.out" || ! kill -0 "$1" 2>/dev/null; }
-
 stop() {
 	local pid
 	kill -STOP "$@"
@@ -56,21 +53,23 @@ replay() { # NAME OPTION...
 	for peer in "${names[@]}"; do [[ $peer == "$name" ]] || hand+=(--hand-to "$peer"); done
 	exec "$ctl" replay --pattern --events "$RUN_EVENTS" --mesh /tmp/mesh --name "$name" \
 		"${hand[@]}" --hand-each 32 --report "$out/$name.json" "$@" \
-		"$root/build/traces/$name.qtrace" >"$out/$name.out" 2>&1
+		"$root/build/traces/$name.qtrace"
 }
 
 # The victim stops in the middle of its work, and the others, so that nobody hands it an object
 # between the count of what it owns and its death; the attacker goes on.
 kill_victim() {
-	local pid=${pids[$victim]} status=0 name
+	local pid=${pids[$victim]} status=0 name playing=0
 	local -a others=()
-	within 60 is_marked_or_gone "$pid" || true
-	if ! grep -q '^at ' "$out/$victim.out"; then
-		fail "$victim never came to the middle of its trace: $(tail -n 1 "$out/$victim.out")"
+	# Its first line wakes this shell at once; its end, too.
+	if ! IFS= read -r -t 60 _ <&4; then
+		fail "$victim never came to the middle of its trace: $(tail -n 1 "$out/$victim.err")"
 		return
 	fi
 	for name in "${names[@]}"; do [[ $name == "$victim" ]] || others+=("${pids[$name]}"); done
 	stop "$pid" "${others[@]}"
+	for name in "${names[@]}"; do [[ -e /tmp/mesh/$name.done ]] || playing=$((playing + 1)); done
+	((playing > 1)) || fail "the others had already played their traces when $victim was killed"
 	kill -0 "$attacker" 2>/dev/null || fail "the attacker had ended before the kill"
 	"$ctl" stat run --clients --json >"$out/census.json"
 	kill -KILL "$pid"
@@ -79,13 +78,14 @@ kill_victim() {
 	"$ctl" stat run --clients --json >"$out/dead.json"
 	kill -CONT "${others[@]}"
 	((status == 137)) || fail "$victim ended with status $status, not by SIGKILL"
-	say "$victim killed in the middle of its trace ($(sed 's/^at [0-9.]*: //' "$out/$victim.out"))"
+	say "$victim killed in the middle of its trace; $((playing - 1)) of 3 others still in theirs"
 }
 
 programs() {
 	local name status
 	local -A pids=()
 	mkdir /tmp/mesh  # 9p holds no sockets
+	mkfifo /tmp/mark
 	cat /proc/sys/kernel/tainted >"$out/tainted"
 	"$ctl" stat --json >"$out/before.json"
 	"$ctl" attack --seconds 200 --json >"$out/attack.json" 2>"$out/attack.out" &
@@ -94,9 +94,14 @@ programs() {
 		local -a more=()
 		[[ $name != "$victim" ]] || more=(--kill-me-at 0.5)
 		[[ $name/$fault != perl/pattern ]] || more=(--spoil 100)
-		(replay "$name" "${more[@]}") &
+		if [[ $name == "$victim" ]]; then
+			(replay "$name" "${more[@]}" >/tmp/mark 2>"$out/$name.err") &
+		else
+			(replay "$name" "${more[@]}" >"$out/$name.out" 2>&1) &
+		fi
 		pids[$name]=$!
 	done
+	exec 4</tmp/mark
 	say "four programs replay their traces in one pool, a fifth attacks"
 	kill_victim
 	for name in "${names[@]}"; do
@@ -115,7 +120,10 @@ programs() {
 			>"$out/extra.out" 2>&1 &
 		within 20 grep -q '^at ' "$out/extra.out"
 		stop $!
-		[[ $fault == leak ]] || { kill -KILL $! && wait $! || true; }
+		if [[ $fault == count ]]; then
+			kill -KILL $!
+			wait $! || true
+		fi
 	fi
 	"$ctl" stat --json >"$out/end.json"
 	"$ctl" verify >"$out/verify" 2>&1 || fail "verify: $(head -n 5 "$out/verify")"

@@ -136,7 +136,7 @@ def print_programs(programs, attack, before, census, end):
         share = 100 * p["trace_events"] / p["trace_records"] if p.get("trace_records") else 0
         row = f"{name:<10} {p['trace_events']:>14} {share:>9.1f}% {p['objects']:>10} "
         if name == VICTIM:
-            print(row + "  killed in the middle, over and over until then")
+            print(row + "  killed in the middle of these")
         else:
             print(row + f"{human(p['bytes']):>10} {p['patterns_checked']:>9} {p['handed']:>7} "
                   f"{p['received']:>6}")
