@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Before and after each case of each suite: see quarry_kunit.h. */
+#include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/numa.h>
+#include <linux/sched/mm.h>
 #include "quarry_kunit.h"
 
 #define MOST 2048
@@ -170,6 +173,38 @@ int quarry_kunit_give(struct quarry_client *client, u64 offset)
 
 	err = quarry_core_free(client->core, &offset, 1, &done, &refusal);
 	return err ?: done == 1 ? 0 : -1;
+}
+
+static struct mm_struct *lender;
+
+int quarry_kunit_suite_init(struct kunit_suite *suite)
+{
+	lender = current->mm;
+	return 0;
+}
+
+/*
+ * A case that fails an assertion while it has the mm ends its thread with it:
+ * that drops a user of the mm, so a user is taken for each loan.
+ */
+u64 quarry_kunit_borrow(struct kunit *test)
+{
+	unsigned long at;
+
+	KUNIT_ASSERT_NOT_NULL(test, lender);
+	KUNIT_ASSERT_TRUE(test, mmget_not_zero(lender));
+	kthread_use_mm(lender);
+	at = vm_mmap(NULL, 0, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(at));
+	KUNIT_ASSERT_EQ(test, vm_munmap(at + PAGE_SIZE, PAGE_SIZE), 0);
+	return at;
+}
+
+void quarry_kunit_give_back(struct kunit *test, u64 at)
+{
+	KUNIT_EXPECT_EQ(test, vm_munmap(at, PAGE_SIZE), 0);
+	kthread_unuse_mm(lender);
+	mmput(lender);
 }
 
 void quarry_kunit_exit(struct kunit *test)

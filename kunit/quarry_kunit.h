@@ -101,6 +101,15 @@ u64 quarry_kunit_verify(struct kunit *test, struct quarry_pool *pool);
 int quarry_kunit_take(struct quarry_client *client, u64 size, u64 align, u64 *offset);
 int quarry_kunit_give(struct quarry_client *client, u64 offset);
 
+/*
+ * The mm of the task that loads the suites, and that waits for them: a case calls
+ * from it as a program does. Answers the address of a page of its own to call from;
+ * the page behind it is not there.
+ */
+u64 quarry_kunit_borrow(struct kunit *test);
+void quarry_kunit_give_back(struct kunit *test, u64 at);
+int quarry_kunit_suite_init(struct kunit_suite *suite);
+
 /* Declares and registers the one suite of a file, of the cases in `case_array`. */
 #define QUARRY_KUNIT_SUITE(suite_name, case_array)				\
 	static int suite_name##_case_init(struct kunit *test)			\
@@ -109,6 +118,7 @@ int quarry_kunit_give(struct quarry_client *client, u64 offset);
 	}									\
 	static struct kunit_suite suite_name = {				\
 		.name = #suite_name,						\
+		.suite_init = quarry_kunit_suite_init,				\
 		.init = suite_name##_case_init,					\
 		.exit = quarry_kunit_exit,					\
 		.test_cases = case_array,					\
