@@ -13,6 +13,10 @@ passed=0
 failed=0
 wanted=("$@")
 
+# Root checks a checkout of another user (a CI container): git would list no file of it.
+count=${GIT_CONFIG_COUNT:-0}
+export "GIT_CONFIG_KEY_$count=safe.directory" "GIT_CONFIG_VALUE_$count=$PWD" GIT_CONFIG_COUNT=$((count + 1))
+
 check() { # name, command...
 	local name=$1
 	shift
@@ -91,6 +95,7 @@ abi() { # the layout of every structure is the same for 64 and 32 bits, and padd
 spelling() {
 	local files
 	mapfile -t files < <(git ls-files | grep -vE '\.(list|json|trace)$')
+	[ "${#files[@]}" -ge 20 ] || { echo "only ${#files[@]} files are tracked" && return 1; }
 	codespell --quiet-level=3 --ignore-words-list=inout,ket,alloced,hist,fo,te,ans,crate,statics,ser,ro,nd,mis "${files[@]}"
 	echo "${#files[@]} files"
 }
