@@ -86,7 +86,6 @@ programs() {
 	local -A pids=()
 	mkdir /tmp/mesh  # 9p holds no sockets
 	mkfifo /tmp/mark
-	cat /proc/sys/kernel/tainted >"$out/tainted"
 	"$ctl" stat --json >"$out/before.json"
 	"$ctl" attack --seconds 200 --json >"$out/attack.json" 2>"$out/attack.out" &
 	attacker=$!

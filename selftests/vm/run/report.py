@@ -131,17 +131,17 @@ def check_reap(client, owned, census, dead, bpf):
 
 
 def print_programs(programs, attack, before, census, end):
-    print("\nprogram     events played   of trace    objects      bytes  patterns  handed  taken")
+    print("\nprogram   events played of trace    objects      bytes  patterns  handed  taken")
     for name, p in programs.items():
         share = 100 * p["trace_events"] / p["trace_records"] if p.get("trace_records") else 0
-        row = f"{name:<10} {p['trace_events']:>14} {share:>9.1f}% {p['objects']:>10} "
+        row = f"{name:<10} {p['trace_events']:>13} {share:>7.1f}% {p['objects']:>10} "
         if name == VICTIM:
             print(row + "  killed in the middle of these")
         else:
             print(row + f"{human(p['bytes']):>10} {p['patterns_checked']:>9} {p['handed']:>7} "
                   f"{p['received']:>6}")
-    print(f"{'attacker':<10} {'':>14} {'':>10} {attack['granted']:>10}")
-    print(f"{'sum':<10} {'':>14} {'':>10} {end['allocs']:>10}"
+    print(f"{'attacker':<10} {'':>13} {'':>8} {attack['granted']:>10}")
+    print(f"{'sum':<10} {'':>13} {'':>8} {end['allocs']:>10}"
           "  = allocs of STAT = sum of the tracepoint")
     print("\noccupancy        objects      bytes   clients")
     for when, stat in (("before", before), ("at the kill", census), ("after", end)):
@@ -211,7 +211,8 @@ def main():
             print_programs(programs, attack, before, census, end)
             print_refusals(attack, bpf)
             print(f"\nreaped from the dead {VICTIM}: {owned['objects']} objects, "
-                  f"{owned['bytes']} bytes: all it owned, before waitpid returned")
+                  f"{owned['bytes']} bytes,\n"
+                  "all that it owned, and before waitpid returned")
     print_latency(bpf)
     verify = text_of("verify")
     if not verify.startswith("verify: ok"):
