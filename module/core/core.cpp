@@ -4,6 +4,4 @@
 // each instantiating its part of the headers. One object, so that objtool sees no
 // template twice.
 #include "seam/pool.cpp"
-#if __has_include("seam/heap.cpp")
 #include "seam/heap.cpp"
-#endif

@@ -275,7 +275,7 @@ TEST_F(reaper, a_file_registered_with_io_uring_does_not_keep_a_dead_clients_obje
 	EXPECT_REAPED(0);
 }
 
-TEST_F(reaper, an_open_proc_maps_makes_the_reap_wait_only_when_the_descriptor_is_gone)
+TEST_F(reaper, an_open_proc_maps_does_not_delay_the_reap_of_an_open_descriptor)
 {
 	char path[64], byte;
 	pid_t pid;
@@ -294,7 +294,7 @@ TEST_F(reaper, an_open_proc_maps_makes_the_reap_wait_only_when_the_descriptor_is
 	close(maps);
 }
 
-TEST_F(reaper, a_reap_that_waits_for_the_last_holder_of_the_address_space_is_late)
+TEST_F(reaper, a_client_without_a_descriptor_is_reaped_while_its_maps_are_open)
 {
 	char path[64];
 	pid_t pid;
@@ -303,7 +303,6 @@ TEST_F(reaper, a_reap_that_waits_for_the_last_holder_of_the_address_space_is_lat
 	/* No descriptor: only the mapping stands for the client. */
 	pid = CHILD(close(p.fd); WAIT_TO_BE_KILLED);
 	wait_for(self->up[0]);
-	/* /proc/PID/mem holds the address space's structure, smaps' reader its users. */
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	mem = open(path, O_RDONLY);
 	ASSERT_GE(mem, 0);
