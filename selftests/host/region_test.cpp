@@ -218,6 +218,26 @@ TEST(Region, A65537thRegionIsTooManyAndAllOthersAreFound) {
     expect_clean(buddy);
 }
 
+TEST(Region, ALookupBelowTheOnlyRegionReadsNothingThatAnAddWrites) {
+    // ThreadSanitizer saw the look-up read the entry behind the table's count.
+    TestBuddy buddy(4096);
+    ASSERT_EQ(add(buddy, 2000, 10), Error::none);
+    std::atomic<bool> looked{false}, stop{false};
+    std::thread reader([&] {
+        P::Thread scope;
+        do {
+            ReadGuard<P> guard;
+            EXPECT_EQ(buddy.region_of(page(5)), nullptr);
+            looked.store(true, std::memory_order_relaxed);
+        } while (!stop.load(std::memory_order_relaxed));
+    });
+    while (!looked.load(std::memory_order_relaxed)) std::this_thread::yield();
+    EXPECT_EQ(add(buddy, 3000, 10), Error::none);
+    stop.store(true, std::memory_order_relaxed);
+    reader.join();
+    EXPECT_EQ(buddy.region_count(), 2u);
+}
+
 TEST(Region, LookupsBesideAddingAndRemovingSeeARegionWholeOrNotAtAll) {
     TestBuddy buddy(4096);
     int cookie = 0;

@@ -15,10 +15,10 @@ BENCH_CORE_FLAGS := -std=gnu++20 -O2 -ffreestanding -fno-exceptions -fno-rtti \
 $(BENCH_BUILD)/core.o: module/core/core.cpp $(wildcard module/core/*/*.hpp module/core/seam/*.cpp module/include/*.h)
 	@mkdir -p $(@D)
 	g++ $(BENCH_CORE_FLAGS) -c $< -o $@
-$(BENCH_BUILD)/%.o: $(BENCH_DIR)/%.cpp $(BENCH_DIR)/host_os.hpp module/include/quarry_seam.h
+$(BENCH_BUILD)/%.o: $(BENCH_DIR)/%.cpp $(wildcard $(BENCH_DIR)/*.hpp module/core/*/*.hpp) module/include/quarry_seam.h
 	@mkdir -p $(@D)
 	g++ -std=c++20 -O2 -fno-PIE -fno-builtin-malloc -fno-builtin-free -Wall -Wextra -Werror -pthread -c $< -o $@
-$(BENCH_BUILD)/host_bench: $(BENCH_BUILD)/host_bench.o $(BENCH_BUILD)/host_os.o $(BENCH_BUILD)/core.o
+$(BENCH_BUILD)/host_bench: $(patsubst $(BENCH_DIR)/%.cpp,$(BENCH_BUILD)/%.o,$(wildcard $(BENCH_DIR)/*.cpp)) $(BENCH_BUILD)/core.o
 	g++ -no-pie -pthread $^ -o $@
 
 .PHONY: bench-host

@@ -19,9 +19,9 @@
 //   turn           even -> odd -> even     its CPU: enter, leave       release, audit's acquire
 //
 // While a page is cached, some slot names it, or its CPU is about to: a slot loses a page
-// only to somebody who then finds the word changed, or changes it. A drain that is late
+// only to somebody who then finds the word changed, or changes it. A drain beside a flush
 // may leave behind a slot whose page is not cached, or is cached elsewhere: whoever takes
-// it loses the CAS and takes the next, or wins it and is right.
+// it loses the CAS and takes the next, or wins it and is right. Such slots count for nothing.
 //
 // An odd `turn` keeps an interrupt on the same CPU out of a half-made change: it then goes to
 // the buddy. Pages of the other zone are never cached.
@@ -104,12 +104,12 @@ public:
         return given;
     }
 
-    // Pages in magazines; a hint beside running calls, after a drain perhaps too many.
+    // Cached pages that magazines name: exact at rest, a hint beside running calls (a page
+    // that two slots name counts twice). O(CPUs).
     u64 count() const {
         u64 pages = 0;
         for (u32 cpu = 0; cpu < cpus_; ++cpu)
-            for (const auto& slot : magazines_[cpu].slot)
-                pages += slot.load(std::memory_order_relaxed) != kEmpty;
+            pages += named_by(magazines_[cpu]);
         return pages;
     }
     u64 meta_bytes() const { return cpus_ * sizeof(Magazine); }
@@ -124,7 +124,7 @@ public:
         for (u32 cpu = 0; cpu < cpus_; ++cpu) {
             const Magazine& m = magazines_[cpu];
             audit.expect(m.count_now() <= kCapacity, "a magazine of pages is overfull", 0);
-            for (const auto& slot : m.slot) named += names_cached(slot);
+            named += named_by(m);
             P::breathe();
         }
         census.quiet = census.quiet && moves(still) == before && still;
@@ -187,11 +187,16 @@ private:
         }
         return sum;
     }
-    bool names_cached(const std::atomic<u64>& slot) const {
-        ReadGuard<P> reader;
-        const u64 page = slot.load(std::memory_order_acquire);
-        const PageDesc* desc = page == kEmpty ? nullptr : buddy_.find(PageNumber{page});
-        return desc && desc->state() == PageState::cached;
+    u32 named_by(const Magazine& m) const {
+        u32 pages = 0;
+        for (const auto& slot : m.slot) {
+            if (slot.load(std::memory_order_relaxed) == kEmpty) continue;
+            ReadGuard<P> reader;
+            const u64 page = slot.load(std::memory_order_acquire);
+            const PageDesc* desc = page == kEmpty ? nullptr : buddy_.find(PageNumber{page});
+            pages += desc && desc->state() == PageState::cached;
+        }
+        return pages;
     }
 
     // The newest page that is still ours; kNone when there is none.

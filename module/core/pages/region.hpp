@@ -93,7 +93,7 @@ public:
         if (count == 0) return nullptr;
         if (page >= e[count - 1].first) {
             at = count - 1;
-        } else if (page >= e[1].first) {  // count is 2 at least
+        } else if (count > 1 && page >= e[1].first) {  // what is behind the count is not written yet
             for (u32 n = count; n > 1;) {
                 const u32 half = n / 2;
                 at += e[at + half].first <= page ? half : 0;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// Cases of the host benchmarks. A file *_cases.cpp registers its cases by name; host_bench
+// launches one of them in a process of its own and prints one number: nanoseconds of thread
+// CPU time for one operation (most often: one pair of allocation and free), or, for cases
+// whose unit is `ratio`, a fraction. Bars and peers of each case stand in report.py.
+#pragma once
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <initializer_list>
+#include <vector>
+
+namespace bench {
+
+[[noreturn]] inline void die(const char* what) {
+    std::fprintf(stderr, "host_bench: %s\n", what);
+    std::exit(1);
+}
+
+// `quarry` runs on Quarry; `malloc`, if there is one, is the same work by malloc, which is
+// glibc's or a preloaded one.
+struct Case {
+    const char* name;
+    double (*quarry)();
+    double (*malloc)() = nullptr;
+};
+
+inline std::vector<Case>& cases() {
+    static std::vector<Case> all;
+    return all;
+}
+// A file's cases, as a namespace-scope object in it.
+struct Cases {
+    Cases(std::initializer_list<Case> some) { cases().insert(cases().end(), some); }
+};
+
+inline double now() {
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
+}
+
+inline void touch(void* p) { *static_cast<volatile uint64_t*>(p) = 1; }
+
+// Calls round(), which does `pairs` pairs, until the clock says enough; ns per pair.
+template <typename Round>
+double measure(uint64_t pairs, Round&& round) {
+    constexpr double kWarm = 60e6;
+    constexpr double kTimed = 200e6;
+    const uint64_t rounds = std::max<uint64_t>(1, 200'000 / pairs);
+    for (const double start = now(); now() - start < kWarm;)
+        for (uint64_t i = 0; i < rounds; ++i) round();
+    uint64_t done = 0;
+    const double start = now();
+    double end = start;
+    while ((end = now()) - start < kTimed) {
+        for (uint64_t i = 0; i < rounds; ++i) round();
+        done += rounds * pairs;
+    }
+    return (end - start) / static_cast<double>(done);
+}
+
+}  // namespace bench
