@@ -53,8 +53,10 @@ private:
                 return 1;
             }
             Guard guard(slabs_.lock_of(c));
-            // Its maker has not listed it yet, or it dies: both are busy, not wrong.
-            if (!SlabList::linked(*slab)) return pages_of(slab->size_class().order);
+            // It dies, or its maker has not listed it yet: both are busy, not wrong. A dead
+            // slab's list is the platform's already.
+            if (slab->state() == SlabState::dead || !SlabList::linked(*slab))
+                return pages_of(slab->size_class().order);
             if (slab->base() != offset(number)) {
                 // Made since its first page was passed; else its first page does not name it.
                 const PageDesc* head = buddy_.find(PageNumber{slab->base() / kPageBytes});
