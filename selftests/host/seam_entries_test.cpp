@@ -135,8 +135,6 @@ TEST_F(Seam, AWrongDescriptionOfAPoolMakesNone) {
         EXPECT_EQ(P::meta_blocks(), 0u);
         return e;
     };
-    EXPECT_EQ(error_of([](auto& c) { c.kind = static_cast<quarry_core_kind>(77); }),
-              QUARRY_E_INVALID);
     EXPECT_EQ(error_of([](auto& c) { c.max_pages = 0; }), QUARRY_E_INVALID);
     EXPECT_EQ(error_of([](auto& c) { c.max_clients = 0; }), QUARRY_E_INVALID);
     EXPECT_EQ(error_of([](auto& c) { c.max_clients = 65536; }), QUARRY_E_INVALID);
