@@ -13,7 +13,7 @@ set -euo pipefail
 
 # One array a group, each package where it is first needed; a package may stand in several.
 # What every compile on this machine needs.
-build=(make gcc g++ libc6-dev binutils git perl util-linux ca-certificates)
+build=(make gcc g++ libc6-dev binutils ccache git perl util-linux ca-certificates)
 # Module builds for the three stock kernels, UML builds, and the caches behind both.
 kernels=("${build[@]}" bc bison flex cpio kmod xz-utils zstd libelf-dev dwarves
 	debian-archive-keyring clang)
