@@ -22,9 +22,23 @@ check_config() {
 	[[ $bad -eq 0 ]] || die "the configuration is not the one that was asked for"
 }
 
+# Options that newer kernels call otherwise: where it stands, the old name, the new one, and since when.
+#   7.3 sysctl: one option where there were two
+renamed=(fs/proc/Kconfig PROC_SYSCTL SYSCTL)
+
+# The fragment in the words of this source.
+translate() {
+	local source=$1 fragment=$2 i
+	for ((i = 0; i < ${#renamed[@]}; i += 3)); do
+		grep -qx "config ${renamed[i + 1]}" "$source/${renamed[i]}" ||
+			sed -i "s/^CONFIG_${renamed[i + 1]}=/CONFIG_${renamed[i + 2]}=/" "$fragment"
+	done
+}
+
 make_uml() {
 	local temp=$1 final=$2 source=$3 fragment=$4
 	cp "$fragment" "$temp/fragment"
+	translate "$source" "$temp/fragment"
 	# 6.1 has 2696 bytes for a process's registers (the newest asks the host): on a CPU with AMX, which has
 	# 11008, every process of the guest dies. They lie on the kernel's stack, hence its order in uml.config.
 	sed -i 's/HOST_FP_SIZE, 2696)/HOST_FP_SIZE, 12288)/' "$source/arch/x86/um/user-offsets.c"
