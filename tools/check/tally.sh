@@ -5,7 +5,7 @@
 #
 #   tally.sh TARGET...
 #
-# Each target must end with a line `N passed, N failed`; one that exits non-zero without
+# Each target must end with a line `N passed, N failed`, which a word may begin; one that exits non-zero without
 # a failed test, or says nothing, or has run no test, counts as one more failure. The
 # last line is the sum; exit 0 only when nothing failed.
 set -euo pipefail
@@ -21,7 +21,7 @@ for target in "$@"; do
 	start=$SECONDS
 	status=0
 	make --no-print-directory "$target" 2>&1 | tee "$logs/$target.log" || status=$?
-	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$logs/$target.log" | tail -n 1 || true)
+	line=$(sed -nE 's/^([a-z]+: )?([0-9]+ passed, [0-9]+ failed)$/\2/p' "$logs/$target.log" | tail -n 1)
 	good=0
 	bad=0
 	if [ -n "$line" ]; then
