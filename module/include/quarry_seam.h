@@ -62,7 +62,8 @@ extern "C" {
 	X(SHUTDOWN, ESHUTDOWN, "the client has been reaped")                   \
 	X(NOT_SUPPORTED, EOPNOTSUPP, "not for this kind of pool")              \
 	X(NEEDS_PAGES, EAGAIN, "the pool must grow first")                     \
-	X(CANNOT_GROW, ENOSPC, "the object cannot be resized in place")
+	X(CANNOT_GROW, ENOSPC, "the object cannot be resized in place")         \
+	X(OUT_OF_NODES, ENOSR, "as many ranges are live as there can be")
 
 /* 0 is success; entries that can fail return one of these (positive). */
 enum quarry_error {
