@@ -8,6 +8,12 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
+# Objects of user space are cached beside the kernels, outside the tree, whatever the checkout's place.
+export CCACHE_DIR ?= $(or $(QUARRY_CACHE),$(HOME)/.cache/quarry)/ccache
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+CCACHE = $(if $(wildcard /usr/bin/ccache),ccache)
+
 .PHONY: help clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

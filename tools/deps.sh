@@ -13,7 +13,7 @@ set -euo pipefail
 
 # One array a group, each package where it is first needed; a package may stand in several.
 # What every compile on this machine needs.
-build=(make gcc g++ libc6-dev binutils git perl util-linux ca-certificates)
+build=(make gcc g++ libc6-dev binutils ccache git perl util-linux ca-certificates)
 # Module builds for the three stock kernels, UML builds, and the caches behind both.
 kernels=("${build[@]}" bc bison flex cpio kmod xz-utils zstd libelf-dev dwarves
 	debian-archive-keyring clang)
@@ -23,10 +23,10 @@ kunit=("${kernels[@]}" busybox-static python3)
 vm=("${build[@]}" qemu-system-x86 busybox-static cpio xz-utils zstd kmod gcc-multilib liburing-dev
 	libcap2-bin python3)
 # The core on the host: unit tests, sanitizers, fuzzers, benchmarks and their peers.
-host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang llvm libjemalloc-dev
+host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang libclang-rt-dev llvm libjemalloc-dev
 	libgoogle-perftools-dev libmimalloc-dev)
 # libquarry, quarryctl, the recorder and the libbpf tools.
-tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang llvm bpftool pkg-config
+tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang libclang-rt-dev llvm bpftool pkg-config
 	nlohmann-json3-dev libgtest-dev sqlite3)
 # Static checks.
 check=("${build[@]}" shellcheck clang clang-tidy python3 perl codespell)

@@ -46,11 +46,11 @@ examples: tools-deps $(TOOLS_OUT)/ten_lines ## build the README's example
 
 $(TOOLS_LIB)/%.pic.o: tools/libquarry/src/%.c
 	@mkdir -p $(@D)
-	$(TOOLS_CC) $(TOOLS_CFLAGS) -fPIC -MMD -MP -c $< -o $@
+	$(CCACHE) $(TOOLS_CC) $(TOOLS_CFLAGS) -fPIC -MMD -MP -c $< -o $@
 
 $(TOOLS_LIB)/%.o: tools/libquarry/src/%.c
 	@mkdir -p $(@D)
-	$(TOOLS_CC) $(TOOLS_CFLAGS) -MMD -MP -c $< -o $@
+	$(CCACHE) $(TOOLS_CC) $(TOOLS_CFLAGS) -MMD -MP -c $< -o $@
 
 $(TOOLS_LIB)/libquarry.a: $(TOOLS_LIB_OBJ)
 	rm -f $@
@@ -80,7 +80,7 @@ install-libquarry: libquarry ## install libquarry and its headers (TOOLS_PREFIX=
 
 $(TOOLS_OUT)/quarryctl.o/%.o: tools/quarryctl/%.cpp
 	@mkdir -p $(@D)
-	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
+	$(CCACHE) $(TOOLS_CXX) $(TOOLS_CXXFLAGS) -Itools -MMD -MP -c $< -o $@
 
 $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a $(RECORD_LIB)
 	$(TOOLS_CXX) -static -pthread $^ -o $@
@@ -97,15 +97,15 @@ TOOLS_SANITIZE_asan  := -fsanitize=address,undefined -fno-sanitize-recover=all -
 define tools_test_variant
 $(TOOLS_TEST)/$(1)/%.c.o: tools/libquarry/src/%.c
 	@mkdir -p $$(@D)
-	$$(TOOLS_CC) $$(TOOLS_CFLAGS) $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
+	$$(CCACHE) $$(TOOLS_CC) $$(TOOLS_CFLAGS) $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
 $(TOOLS_TEST)/$(1)/%.cpp.o: tools/libquarry/test/%.cpp
 	@mkdir -p $$(@D)
-	$$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
+	$$(CCACHE) $$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
 $(TOOLS_TEST)/$(1)/libquarry-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_TEST_SRC:tools/libquarry/test/%.cpp=$(TOOLS_TEST)/$(1)/%.cpp.o)
 	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
 $(TOOLS_TEST)/$(1)/ctl/%.cpp.o: tools/%.cpp
 	@mkdir -p $$(@D)
-	$$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
+	$$(CCACHE) $$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
 $(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_REPLAY_TEST_SRC:tools/%.cpp=$(TOOLS_TEST)/$(1)/ctl/%.cpp.o) $(RECORD_LIB)
 	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
 -include $(wildcard $(TOOLS_TEST)/$(1)/*.d $(TOOLS_TEST)/$(1)/ctl/*/*.d $(TOOLS_TEST)/$(1)/ctl/*/test/*.d)

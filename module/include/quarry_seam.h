@@ -210,7 +210,10 @@ void quarry_core_pool_destroy(struct quarry_core_pool *pool,
 			      void (*forget)(void *os_pool, void *cookie));
 /* Pages that a fixed pool needs so that all of its objects exist (0 for heaps). */
 uint64_t quarry_core_pool_wanted_pages(const struct quarry_core_pool *pool);
-/* Fixed pools: makes all slabs from the regions added so far. Errors: NO_MEMORY, POOL_FULL. */
+/*
+ * Fixed pools: makes all slabs from the regions added so far. Errors: NO_MEMORY,
+ * POOL_FULL, UNINITIALISED (no region).
+ */
 int quarry_core_pool_populate(struct quarry_core_pool *pool);
 
 struct quarry_core_region {
@@ -356,7 +359,10 @@ int quarry_core_heap_add_region(struct quarry_core_heap *heap, uint64_t first_pa
 				uint64_t pages, enum quarry_core_zone zone);
 /* Errors: NOT_FOUND, BUSY. */
 int quarry_core_heap_remove_region(struct quarry_core_heap *heap, uint64_t first_page);
-/* Any size up to 2^20 pages. Context: by `context`. Errors: INVALID, TOO_LARGE, NO_MEMORY, POOL_FULL. */
+/*
+ * Any size up to 2^20 pages. Context: by `context`. Errors: INVALID, TOO_LARGE,
+ * NO_MEMORY, POOL_FULL, UNINITIALISED (no region).
+ */
 int quarry_core_heap_alloc(struct quarry_core_heap *heap, uint64_t size, uint64_t align,
 			   uint64_t *offset, enum quarry_context context);
 /* Without a size. Context: any. Errors as quarry_core_free, without NOT_OWNER. */

@@ -23,9 +23,9 @@ HOST_CXXFLAGS    := -std=c++20 -g $(HOST_WARNINGS) -pthread -MMD -MP
 # translation unit is linked where the seam is used: seam*_test.cpp.
 define host_variant
 $(HOST_BUILD)/$(1)/%.o: $(HOST_DIR)/%.cpp | $(HOST_BUILD)/$(1)
-	$(HOST_CXX_$(1)) $(HOST_CXXFLAGS) $(HOST_FLAGS_$(1)) -c $$< -o $$@
+	$$(CCACHE) $(HOST_CXX_$(1)) $(HOST_CXXFLAGS) $(HOST_FLAGS_$(1)) -c $$< -o $$@
 $(HOST_BUILD)/$(1)/core.o: module/core/core.cpp | $(HOST_BUILD)/$(1)
-	$(HOST_CXX_$(1)) $(HOST_CXXFLAGS) $(HOST_FLAGS_$(1)) -fno-exceptions -fno-rtti -c $$< -o $$@
+	$$(CCACHE) $(HOST_CXX_$(1)) $(HOST_CXXFLAGS) $(HOST_FLAGS_$(1)) -fno-exceptions -fno-rtti -c $$< -o $$@
 $(HOST_BUILD)/$(1)/%_test: $(HOST_BUILD)/$(1)/%_test.o $(HOST_BUILD)/$(1)/host_platform.o $(HOST_BUILD)/$(1)/host_main.o
 	$(HOST_CXX_$(1)) $(HOST_FLAGS_$(1)) -pthread $$^ -lgtest -o $$@
 $(HOST_BUILD)/$(1)/seam%_test: $(HOST_BUILD)/$(1)/seam%_test.o $(HOST_BUILD)/$(1)/host_platform.o $(HOST_BUILD)/$(1)/host_main.o $(HOST_BUILD)/$(1)/os_host.o $(HOST_BUILD)/$(1)/core.o

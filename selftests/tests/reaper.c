@@ -6,10 +6,11 @@
  * nothing")
  */
 #include "device.h"
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include "kselftest_harness.h"
 
 enum { OBJECTS = 500 };
@@ -315,6 +316,94 @@ TEST_F(reaper, a_client_without_a_descriptor_is_reaped_while_its_maps_are_open)
 	EXPECT_EQ(now.objects, 0);
 	EXPECT_EQ(now.reaped_objects, (uint64_t)OBJECTS);
 	EXPECT_EQ(now.reaps, self->reaps + 1);
+}
+
+/*
+ * Holds another process's address space for sure, and as long as we want: process_vm_readv
+ * into a page of ours that is not there yet. The copy waits for us to fill the page, and the
+ * call drops the address space only when it returns.
+ */
+struct holder {
+	pthread_t thread;
+	pid_t pid;
+	void *remote;
+	void *page;
+	int faults;
+};
+
+static void *read_into_the_hole(void *arg)
+{
+	struct holder *h = arg;
+	struct iovec local = { h->page, 8 };
+	struct iovec remote = { h->remote, 8 };
+
+	return (void *)process_vm_readv(h->pid, &local, 1, &remote, 1, 0);
+}
+
+/* Returns once the call waits inside; 0 or a negative errno. */
+static int hold_address_space(struct holder *h, pid_t pid, void *remote)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffd_msg message;
+
+	h->pid = pid;
+	h->remote = remote;
+	h->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	range.range.start = (uintptr_t)h->page;
+	range.range.len = PAGE;
+	h->faults = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (h->page == MAP_FAILED || h->faults < 0 || ioctl(h->faults, UFFDIO_API, &api) ||
+	    ioctl(h->faults, UFFDIO_REGISTER, &range) ||
+	    pthread_create(&h->thread, NULL, read_into_the_hole, h))
+		return -errno;
+	return read(h->faults, &message, sizeof(message)) == sizeof(message) ? 0 : -EIO;
+}
+
+/* Lets go; the bytes that were read. */
+static long let_go(struct holder *h)
+{
+	struct uffdio_zeropage fill = { .range = { (uintptr_t)h->page, PAGE } };
+	void *bytes = NULL;
+
+	if (ioctl(h->faults, UFFDIO_ZEROPAGE, &fill) || pthread_join(h->thread, &bytes))
+		return -errno;
+	close(h->faults);
+	munmap(h->page, PAGE);
+	return (long)bytes;
+}
+
+TEST_F(reaper, who_holds_the_address_space_of_a_client_without_descriptor_makes_its_reap_late)
+{
+	struct holder h;
+	pid_t pid = CHILD(close(p.fd); WAIT_TO_BE_KILLED);
+
+	wait_for(self->up[0]);
+	/* A forked child has our addresses. */
+	ASSERT_EQ(hold_address_space(&h, pid, &h), 0);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(status_of(pid), 128 + SIGKILL);
+	struct quarry_stat now = stat_of(self->pool.fd);
+
+	EXPECT_EQ(now.objects, (uint64_t)OBJECTS);
+	EXPECT_EQ(now.reaps, self->reaps);
+	EXPECT_EQ(now.clients, 2);
+	EXPECT_EQ(let_go(&h), 8);
+	EXPECT_REAPED(1);
+}
+
+TEST_F(reaper, who_holds_the_address_space_of_a_client_with_its_descriptor_delays_nothing)
+{
+	struct holder h;
+	pid_t pid = CHILD(WAIT_TO_BE_KILLED);
+
+	wait_for(self->up[0]);
+	ASSERT_EQ(hold_address_space(&h, pid, &h), 0);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(status_of(pid), 128 + SIGKILL);
+	EXPECT_REAPED(0);
+	EXPECT_EQ(let_go(&h), 8);
+	EXPECT_REAPED(0);
 }
 
 static int idle_thread(void *arg)

@@ -27,7 +27,7 @@ $(RECORD_SO_OBJ): RECORD_EXTRA := $(RECORD_SO_FLAGS)
 
 $(RECORD_OUT)/%.o: tools/record/%.cpp
 	@mkdir -p $(@D)
-	$(RECORD_CXX) $(RECORD_FLAGS) $(RECORD_EXTRA) -MMD -MP -c $< -o $@
+	$(CCACHE) $(RECORD_CXX) $(RECORD_FLAGS) $(RECORD_EXTRA) -MMD -MP -c $< -o $@
 
 $(RECORD_LIB): $(RECORD_LIB_OBJ)
 	rm -f $@

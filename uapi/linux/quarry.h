@@ -36,9 +36,10 @@
  *    (b) the exit of its whole thread group, when the last thread's descriptor
  *    table is closed; (c) the last close of its descriptor. Every later call on
  *    that descriptor is ESHUTDOWN (INFO, JOIN and STAT still answer). The
- *    objects are back before waitpid(2) returns, unless somebody else held the
- *    dead address space (an open /proc/PID/maps, a tracer): then when they let
- *    go, and STAT counts the reap as late.
+ *    objects are back before waitpid(2) returns, unless the dead process had
+ *    closed the descriptor and somebody else held its address space (a
+ *    process_vm_readv or a read of /proc/PID/maps under way, a process that
+ *    shares it): then when they let go, and STAT counts the reap as late.
  *
  * 5. Trust
  *    All clients of a pool map all of its memory: they trust each other with

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+//
+// The core through its seam alone: the object that the kernel links, its C entries above and
+// HostPlatform's hooks below. What the entries decide by themselves, and each of their errors.
+#include <gtest/gtest.h>
+
+#include <set>
+#include <vector>
+
+#include "../../module/include/quarry_seam.h"
+#include "host_platform.hpp"
+
+namespace {
+
+using P = quarry::HostPlatform;
+
+quarry_core_pool_config heap_config() {
+    quarry_core_pool_config config{};
+    config.kind = QUARRY_CORE_HEAP;
+    config.max_clients = 4;
+    config.max_pages = 1024;
+    return config;
+}
+
+class Seam : public ::testing::Test {
+protected:
+    void make(const quarry_core_pool_config& config, uint64_t pages) {
+        ASSERT_EQ(quarry_core_pool_create(&config, &pool), QUARRY_OK);
+        ASSERT_EQ(quarry_core_region_add(pool, pages, QUARRY_CORE_NORMAL, &cookie, &region),
+                  QUARRY_OK);
+        ASSERT_EQ(quarry_core_client_create(pool, 7, 0, &client), QUARRY_OK);
+    }
+    ~Seam() override {
+        if (!pool) return;
+        quarry_core_audit audit{};
+        quarry_core_pool_verify(pool, 1, &audit);
+        EXPECT_EQ(audit.faults, 0u) << audit.first;
+        if (client) reap(client);
+        quarry_core_pool_destroy(pool, nullptr);
+    }
+    static uint64_t reap(quarry_core_client* c) {
+        uint64_t objects = 0, bytes = 0;
+        quarry_core_client_reap(c, &objects, &bytes);
+        quarry_core_client_destroy(c);
+        return objects;
+    }
+    int alloc(uint64_t size, uint32_t count, uint64_t* out, uint32_t* done) {
+        uint64_t pages = 0;
+        return quarry_core_alloc(client, size, 8, count, out, done, &pages, QUARRY_MAY_SLEEP, 0);
+    }
+    int free_one(quarry_core_client* c, uint64_t offset, quarry_core_refusal* why = nullptr) {
+        quarry_core_refusal refusal{};
+        uint32_t done = 0;
+        const int e = quarry_core_free(c, &offset, 1, &done, &refusal);
+        EXPECT_EQ(done, e == QUARRY_OK ? 1u : 0u);
+        if (why) *why = refusal;
+        return e;
+    }
+    quarry_core_stat stat() {
+        quarry_core_stat s{};
+        quarry_core_pool_stat(pool, &s, nullptr, 0);
+        return s;
+    }
+
+    quarry_core_pool* pool = nullptr;
+    quarry_core_client* client = nullptr;
+    uint64_t region = 0;
+    int cookie = 0;
+};
+
+TEST_F(Seam, AnObjectIsGrantedCountedFreedAndReaped) {
+    make(heap_config(), 64);
+    uint64_t out[40];
+    uint32_t done = 0;
+    ASSERT_EQ(alloc(64, 40, out, &done), QUARRY_OK);
+    EXPECT_EQ(done, 40u);
+    EXPECT_EQ(std::set<uint64_t>(out, out + 40).size(), 40u);
+    EXPECT_EQ(stat().objects, 40u);
+    EXPECT_EQ(stat().used_bytes, 40u * 64);
+    uint64_t objects = 0, bytes = 0;
+    quarry_core_client_usage(client, &objects, &bytes);
+    EXPECT_EQ(objects, 40u);
+    EXPECT_EQ(bytes, 40u * 64);
+    EXPECT_EQ(free_one(client, out[3]), QUARRY_OK);
+    EXPECT_EQ(reap(client), 39u);
+    client = nullptr;
+    EXPECT_EQ(stat().objects, 0u);
+    EXPECT_EQ(stat().clients, 0u);
+}
+
+TEST_F(Seam, EachWrongFreeHasItsNumberAndNamesTheOwner) {
+    make(heap_config(), 64);
+    quarry_core_client* other = nullptr;
+    ASSERT_EQ(quarry_core_client_create(pool, 9, 0, &other), QUARRY_OK);
+    uint64_t object = 0;
+    uint32_t done = 0;
+    ASSERT_EQ(alloc(100, 1, &object, &done), QUARRY_OK);
+    EXPECT_EQ(free_one(client, object + 1), QUARRY_E_MISALIGNED);
+    EXPECT_EQ(free_one(client, object + 8), QUARRY_E_NOT_OBJECT);
+    EXPECT_EQ(free_one(client, uint64_t{1024} * 4096), QUARRY_E_OUT_OF_RANGE);
+    EXPECT_EQ(free_one(client, uint64_t{1000} * 4096), QUARRY_E_NO_REGION);
+    EXPECT_EQ(free_one(client, region + 63 * 4096), QUARRY_E_ALREADY_FREE);
+    quarry_core_refusal why{};
+    EXPECT_EQ(free_one(other, object, &why), QUARRY_E_NOT_OWNER);
+    EXPECT_EQ(why.owner, 7u);
+    EXPECT_EQ(why.offset, object);
+    EXPECT_EQ(free_one(client, object), QUARRY_OK);
+    EXPECT_EQ(free_one(client, object), QUARRY_E_ALREADY_FREE);
+    EXPECT_EQ(reap(other), 0u);
+}
+
+TEST_F(Seam, ATransferMovesOwnershipWithinTheReceiversLimit) {
+    make(heap_config(), 64);
+    quarry_core_client* other = nullptr;
+    ASSERT_EQ(quarry_core_client_create(pool, 9, 128, &other), QUARRY_OK);
+    uint64_t out[3];
+    uint32_t done = 0;
+    ASSERT_EQ(alloc(64, 3, out, &done), QUARRY_OK);
+    quarry_core_refusal why{};
+    EXPECT_EQ(quarry_core_transfer(client, other, out, 3, &done, &why), QUARRY_E_QUOTA);
+    EXPECT_EQ(done, 2u);
+    EXPECT_EQ(free_one(client, out[0]), QUARRY_E_NOT_OWNER);
+    EXPECT_EQ(free_one(other, out[0]), QUARRY_OK);
+    EXPECT_EQ(reap(other), 1u);
+    EXPECT_EQ(free_one(client, out[2]), QUARRY_OK);
+}
+
+TEST_F(Seam, AWrongDescriptionOfAPoolMakesNone) {
+    const auto error_of = [](auto change) {
+        quarry_core_pool_config config = heap_config();
+        change(config);
+        quarry_core_pool* made = nullptr;
+        const int e = quarry_core_pool_create(&config, &made);
+        EXPECT_EQ(made, nullptr);
+        EXPECT_EQ(P::meta_blocks(), 0u);
+        return e;
+    };
+    EXPECT_EQ(error_of([](auto& c) { c.max_pages = 0; }), QUARRY_E_INVALID);
+    EXPECT_EQ(error_of([](auto& c) { c.max_clients = 0; }), QUARRY_E_INVALID);
+    EXPECT_EQ(error_of([](auto& c) { c.max_clients = 65536; }), QUARRY_E_INVALID);
+    EXPECT_NE(error_of([](auto& c) { c.max_pages = uint64_t{1} << 40; }), QUARRY_OK);
+}
+
+TEST_F(Seam, AFixedPoolWantsItsPagesAndHasExactlyItsCount) {
+    quarry_core_pool_config config{};
+    config.kind = QUARRY_CORE_FIXED;
+    config.max_clients = 2;
+    config.object_size = 48;
+    config.object_count = 1000;
+    ASSERT_EQ(quarry_core_pool_create(&config, &pool), QUARRY_OK);
+    const uint64_t pages = quarry_core_pool_wanted_pages(pool);
+    EXPECT_GE(pages * 4096, 48u * 1000);
+    EXPECT_EQ(quarry_core_pool_populate(pool), QUARRY_E_UNINITIALISED);
+    ASSERT_EQ(quarry_core_region_add(pool, pages, QUARRY_CORE_NORMAL, nullptr, &region), QUARRY_OK);
+    ASSERT_EQ(quarry_core_pool_populate(pool), QUARRY_OK);
+    ASSERT_EQ(quarry_core_client_create(pool, 1, 0, &client), QUARRY_OK);
+    std::vector<uint64_t> out(1001);
+    uint32_t done = 0;
+    EXPECT_EQ(alloc(48, 1001, out.data(), &done), QUARRY_E_POOL_FULL);
+    EXPECT_EQ(done, 1000u);
+    EXPECT_EQ(quarry_core_usable_size(pool, 48, 8), 48u);
+    EXPECT_EQ(quarry_core_usable_size(pool, 49, 8), 0u);
+}
+
+TEST_F(Seam, ARegionIsFoundIsolatedRestoredAndRemoved) {
+    make(heap_config(), 64);
+    quarry_core_region found{};
+    ASSERT_EQ(quarry_core_region_find(pool, region + 5 * 4096 + 17, &found), QUARRY_OK);
+    EXPECT_EQ(found.offset, region);
+    EXPECT_EQ(found.pages, 64u);
+    EXPECT_EQ(found.cookie, &cookie);
+    EXPECT_EQ(quarry_core_region_find(pool, region + 64 * 4096, &found), QUARRY_E_NO_REGION);
+    EXPECT_EQ(quarry_core_region_find(pool, uint64_t{1024} * 4096, &found), QUARRY_E_OUT_OF_RANGE);
+
+    uint64_t object = 0;
+    uint32_t done = 0;
+    ASSERT_EQ(alloc(64, 1, &object, &done), QUARRY_OK);
+    EXPECT_EQ(quarry_core_region_isolate(pool, region, &found), QUARRY_E_BUSY);
+    EXPECT_EQ(quarry_core_region_isolate(pool, region + 4096, &found), QUARRY_E_NOT_FOUND);
+    ASSERT_EQ(free_one(client, object), QUARRY_OK);
+    ASSERT_EQ(quarry_core_region_isolate(pool, region, &found), QUARRY_OK);
+    EXPECT_EQ(alloc(64, 1, &object, &done), QUARRY_E_POOL_FULL);
+    quarry_core_region_restore(pool, region);
+    EXPECT_EQ(alloc(64, 1, &object, &done), QUARRY_OK);
+    ASSERT_EQ(free_one(client, object), QUARRY_OK);
+    ASSERT_EQ(quarry_core_region_isolate(pool, region, &found), QUARRY_OK);
+    quarry_core_region_remove(pool, region);
+    EXPECT_EQ(stat().regions, 0u);
+    EXPECT_EQ(stat().bytes, 0u);
+}
+
+TEST_F(Seam, TheEndOfAPoolForgetsEachRegionOnce) {
+    const quarry_core_pool_config config = [] {
+        quarry_core_pool_config c = heap_config();
+        static std::vector<void*> forgotten;
+        forgotten.clear();
+        c.os_pool = &forgotten;
+        return c;
+    }();
+    make(config, 8);
+    int second = 0;
+    uint64_t at = 0;
+    ASSERT_EQ(quarry_core_region_add(pool, 8, QUARRY_CORE_LOWMEM, &second, &at), QUARRY_OK);
+    reap(client);
+    client = nullptr;
+    quarry_core_pool_destroy(pool, [](void* os, void* gone) {
+        static_cast<std::vector<void*>*>(os)->push_back(gone);
+    });
+    pool = nullptr;
+    const auto& forgotten = *static_cast<std::vector<void*>*>(config.os_pool);
+    EXPECT_EQ(forgotten, (std::vector<void*>{&cookie, &second}));
+}
+
+TEST_F(Seam, RefusedMetadataAtAnyEntryIsNoMemoryAndLeavesNothing) {
+    // Each metadata allocation of the whole life is refused in turn, once.
+    const quarry_core_pool_config config = heap_config();
+    bool whole = false;
+    for (uint64_t n = 1; !whole; ++n) {
+        ASSERT_LT(n, 100u);
+        quarry_core_pool* p = nullptr;
+        quarry_core_client* c = nullptr;
+        uint64_t at = 0, object = 0, pages = 0;
+        uint32_t done = 0;
+        P::refuse_allocation(n);
+        int e = quarry_core_pool_create(&config, &p);
+        if (e == QUARRY_OK) e = quarry_core_region_add(p, 64, QUARRY_CORE_NORMAL, nullptr, &at);
+        if (e == QUARRY_OK) e = quarry_core_client_create(p, 1, 0, &c);
+        if (e == QUARRY_OK)
+            e = quarry_core_alloc(c, 64, 8, 1, &object, &done, &pages, QUARRY_MAY_SLEEP, 0);
+        whole = P::refusals() == 0;
+        EXPECT_EQ(e, whole ? QUARRY_OK : QUARRY_E_NO_MEMORY) << n;
+        P::refuse_allocation(0);
+        if (c) {
+            EXPECT_EQ(reap(c), whole ? 1u : 0u);
+        }
+        if (p) quarry_core_pool_destroy(p, nullptr);
+        P::settle();
+        EXPECT_EQ(P::meta_blocks(), 0u) << n;
+    }
+}
+
+TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeCall) {
+    quarry_core_heap* heap = nullptr;
+    ASSERT_EQ(quarry_core_heap_create(256, nullptr, &heap), QUARRY_OK);
+    uint64_t offset = 0;
+    EXPECT_EQ(quarry_core_heap_alloc(heap, 64, 8, &offset, QUARRY_MAY_SLEEP),
+              QUARRY_E_UNINITIALISED);
+    ASSERT_EQ(quarry_core_heap_add_region(heap, 0, 256, QUARRY_CORE_NORMAL), QUARRY_OK);
+    {
+        const unsigned cpu = quarry_os_pin();
+        EXPECT_FALSE(quarry_core_heap_try_alloc(heap, cpu, 64, &offset));
+        quarry_os_unpin();
+    }
+    ASSERT_EQ(quarry_core_heap_alloc(heap, 64, 8, &offset, QUARRY_MAY_SLEEP), QUARRY_OK);
+    EXPECT_EQ(quarry_core_heap_usable(heap, offset), 64u);
+    const unsigned cpu = quarry_os_pin();
+    EXPECT_TRUE(quarry_core_heap_try_free(heap, cpu, offset));
+    EXPECT_FALSE(quarry_core_heap_try_free(heap, cpu, offset));
+    uint64_t again = 0;
+    EXPECT_TRUE(quarry_core_heap_try_alloc(heap, cpu, 64, &again));
+    quarry_os_unpin();
+    EXPECT_EQ(again, offset);
+    EXPECT_EQ(quarry_core_heap_free_sized(heap, offset, 600), QUARRY_E_WRONG_SIZE);
+    EXPECT_EQ(quarry_core_heap_free(heap, offset + 8), QUARRY_E_NOT_OBJECT);
+    EXPECT_EQ(quarry_core_heap_free(heap, offset), QUARRY_OK);
+    EXPECT_EQ(quarry_core_heap_free(heap, offset), QUARRY_E_ALREADY_FREE);
+    EXPECT_EQ(quarry_core_heap_usable(heap, offset), 0u);
+    quarry_core_heap_drain(heap);
+    quarry_core_stat stat{};
+    quarry_core_heap_stat(heap, &stat);
+    EXPECT_EQ(stat.objects, 0u);
+    EXPECT_EQ(stat.free_bytes, 256u * 4096);
+    quarry_core_audit audit{};
+    quarry_core_heap_verify(heap, 1, &audit);
+    EXPECT_EQ(audit.faults, 0u) << audit.first;
+    EXPECT_EQ(quarry_core_heap_remove_region(heap, 1), QUARRY_E_NOT_FOUND);
+    EXPECT_EQ(quarry_core_heap_remove_region(heap, 0), QUARRY_OK);
+    quarry_core_heap_destroy(heap);
+}
+
+TEST(SeamClasses, TheListOfSizesAscendsFrom8To2048) {
+    const uint32_t* sizes = nullptr;
+    const uint32_t count = quarry_core_size_classes(&sizes);
+    ASSERT_EQ(count, 48u);
+    EXPECT_EQ(sizes[0], 8u);
+    EXPECT_EQ(sizes[count - 1], 2048u);
+    for (uint32_t i = 1; i < count; ++i) EXPECT_LT(sizes[i - 1], sizes[i]);
+}
+
+}  // namespace
