@@ -238,6 +238,12 @@ public:
         if (node == 0) return wrong_offset(offset);
         return RangeHandle{offset, node};
     }
+    // The live range of this node, as a caller's own table names it. Errors: not_found, uninitialised.
+    Result<RangeHandle> named(u32 node) const {
+        if (!nodes_) return Error::uninitialised;
+        if (node == 0 || node > plan_.nodes || !nodes_[node].live()) return Error::not_found;
+        return RangeHandle{nodes_[node].start << plan_.shift, node};
+    }
     // The range, live or free, that holds this byte: so whoever iterates in steps can let go
     // of the lock between, and go on at offset + size. Errors: out_of_range, uninitialised.
     Result<RangeView> range_at(Offset offset) const {
