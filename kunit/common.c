@@ -81,6 +81,21 @@ struct quarry_pool *quarry_kunit_heap(struct kunit *test, u64 bytes, u64 max_byt
 	return make_pool(test, &config);
 }
 
+struct quarry_pool *quarry_kunit_ranges(struct kunit *test, u64 capacity, u64 granule,
+					u64 max_ranges)
+{
+	struct quarry_pool_config config = {
+		.kind = QUARRY_CORE_RANGE,
+		.node = NUMA_NO_NODE,
+		.max_bytes = capacity,
+		.granule = granule,
+		.max_ranges = max_ranges,
+		.name = "",
+	};
+
+	return make_pool(test, &config);
+}
+
 struct quarry_pool *quarry_kunit_fixed(struct kunit *test, u64 size, u64 count)
 {
 	struct quarry_pool_config config = {

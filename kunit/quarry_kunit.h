@@ -89,6 +89,8 @@ void quarry_kunit_expect_corruptions(unsigned int reports);
  */
 struct quarry_pool *quarry_kunit_heap(struct kunit *test, u64 bytes, u64 max_bytes);
 struct quarry_pool *quarry_kunit_fixed(struct kunit *test, u64 size, u64 count);
+struct quarry_pool *quarry_kunit_ranges(struct kunit *test, u64 capacity, u64 granule,
+					u64 max_ranges);
 struct quarry_client *quarry_kunit_client(struct kunit *test, struct quarry_pool *pool);
 void quarry_kunit_end_client(struct kunit *test, struct quarry_client *client);
 void quarry_kunit_end_pool(struct kunit *test, struct quarry_pool *pool);

@@ -273,6 +273,35 @@ int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *off
 }
 
 /**
+ * quarry_client_resize() - give a range another size where it is
+ * @client: the client of a range pool
+ * @offset: its range
+ * @size: bytes that it shall have
+ * @bytes: bytes that it has then
+ * @blame: what was refused, and whose it is
+ *
+ * Context: task, no lock held.
+ * Return: 0, or a negative errno; then nothing has changed.
+ */
+int quarry_client_resize(struct quarry_client *client, u64 offset, u64 size, u64 *bytes,
+			 struct quarry_blame *blame)
+{
+	struct quarry_core_refusal refusal = {};
+	int err = enter(client);
+
+	if (err)
+		return err;
+	err = -ENOTCONN;
+	if (READ_ONCE(client->connected))
+		err = quarry_errno(quarry_core_resize(client->core, offset, size, bytes, &refusal));
+	weigh(client);
+	leave(client);
+	blame->offset = refusal.offset;
+	blame->owner = refusal.owner;
+	return err;
+}
+
+/**
  * quarry_client_drain() - bring cached slots home
  * @client: the client
  * @pool: not this client's alone: the whole pool's, and empty slabs to pages

@@ -55,7 +55,7 @@ static int make_area(struct quarry_client *client)
 	area->bytes = quarry_client_area_bytes();
 	area->pool_id = client->pool->id;
 	area->client_id = client->id;
-	area->max_bytes = client->pool->max_pages << PAGE_SHIFT;
+	area->max_bytes = client->pool->max_bytes;
 	area->kind = client->pool->kind;
 	if (client->pool->kind == QUARRY_CORE_FIXED) {
 		/* One class, of the objects' own size. */
@@ -63,6 +63,8 @@ static int make_area(struct quarry_client *client)
 		area->class_size[0] = client->pool->object_size;
 		return 0;
 	}
+	if (client->pool->kind == QUARRY_CORE_RANGE)
+		return 0;
 	area->class_count = min_t(u32, quarry_core_size_classes(&sizes), QUARRY_MAX_CLASSES);
 	for (i = 0; i < area->class_count; i++)
 		area->class_size[i] = sizes[i];

@@ -117,6 +117,8 @@ int quarry_client_free(struct quarry_client *client, const u64 *offsets, u32 cou
 		       struct quarry_blame *blame);
 int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *offsets, u32 count,
 			   u32 *done, struct quarry_blame *blame);
+int quarry_client_resize(struct quarry_client *client, u64 offset, u64 size, u64 *bytes,
+			 struct quarry_blame *blame);
 int quarry_client_drain(struct quarry_client *client, bool pool, u64 *slots, u64 *slabs);
 void quarry_client_refused(struct quarry_client *client, u32 call, int error,
 			   const struct quarry_blame *blame);

@@ -12,6 +12,7 @@
  * A reader holds its file, and the pool waits for it before it ends.
  */
 #include <linux/debugfs.h>
+#include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/pid.h>
 #include <linux/seq_file.h>
@@ -24,7 +25,9 @@ static struct dentry *debugfs_root;
 
 static const char *kind_name(u32 kind)
 {
-	return kind == QUARRY_KIND_FIXED ? "fixed" : "heap";
+	static const char *const names[] = { "heap", "fixed", "range" };
+
+	return kind < ARRAY_SIZE(names) ? names[kind] : "?";
 }
 
 static int stat_show(struct seq_file *seq, void *unused)

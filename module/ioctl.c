@@ -33,6 +33,7 @@ static const struct {
 	[_IOC_NR(QUARRY_IOC_DRAIN)] = { quarry_ioctl_drain, ON_CLIENT },
 	[_IOC_NR(QUARRY_IOC_STAT)] = { quarry_ioctl_stat, ON_CLIENT | FROM_ANY },
 	[_IOC_NR(QUARRY_IOC_VERIFY)] = { quarry_ioctl_verify, ON_CLIENT },
+	[_IOC_NR(QUARRY_IOC_RESIZE)] = { quarry_ioctl_resize, ON_CLIENT },
 };
 
 /**

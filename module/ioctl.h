@@ -56,6 +56,7 @@ int quarry_ioctl_join(struct quarry_call *call, void __user *user);
 int quarry_ioctl_alloc(struct quarry_call *call, void __user *user);
 int quarry_ioctl_free(struct quarry_call *call, void __user *user);
 int quarry_ioctl_transfer(struct quarry_call *call, void __user *user);
+int quarry_ioctl_resize(struct quarry_call *call, void __user *user);
 
 /* ioctl_pool.c */
 int quarry_ioctl_region_add(struct quarry_call *call, void __user *user);

@@ -5,6 +5,7 @@
 #include <linux/ctype.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/string.h>
@@ -41,7 +42,7 @@ int quarry_ioctl_info(struct quarry_call *call, void __user *user)
 	info.abi_version = QUARRY_ABI_VERSION;
 	info.cpus = nr_cpu_ids;
 	info.features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED | QUARRY_FEATURE_REGION_REMOVE |
-			QUARRY_FEATURE_LOWMEM;
+			QUARRY_FEATURE_LOWMEM | QUARRY_FEATURE_RANGE;
 	info.page_size = PAGE_SIZE;
 	info.class_count = min_t(u32, quarry_core_size_classes(&sizes), QUARRY_MAX_CLASSES);
 	for (i = 0; i < info.class_count; i++)
@@ -102,28 +103,71 @@ static int check_fixed(const struct quarry_pool_create *create, u64 most,
 	return 0;
 }
 
+static int check_range(const struct quarry_pool_create *create, struct quarry_pool_config *config)
+{
+	struct quarry_core_pool_config shape = {
+		.kind = QUARRY_CORE_RANGE,
+		.capacity = create->max_bytes,
+		.granule = create->granule,
+		.max_ranges = create->max_ranges,
+	};
+
+	/* No memory, so nothing to zero, and no zone. */
+	if (create->bytes || create->object_size || create->object_count || create->flags ||
+	    create->zone != QUARRY_ZONE_NORMAL)
+		return -EINVAL;
+	if (!is_power_of_2(create->granule) || !create->max_bytes || !create->max_ranges)
+		return -EINVAL;
+	if (create->max_ranges > QUARRY_MAX_RANGES ||
+	    create->max_bytes >> ilog2(create->granule) > 1ULL << 62)
+		return -EFBIG;
+	memcpy(shape.aligns, create->range_align, sizeof(shape.aligns));
+	if (!quarry_core_range_meta_bytes(&shape))
+		return -EINVAL;
+	config->max_bytes = create->max_bytes;
+	config->granule = create->granule;
+	config->max_ranges = create->max_ranges;
+	memcpy(config->aligns, create->range_align, sizeof(config->aligns));
+	return 0;
+}
+
+static bool has_range_fields(const struct quarry_pool_create *create)
+{
+	return create->granule || create->max_ranges ||
+	       memchr_inv(create->range_align, 0, sizeof(create->range_align));
+}
+
 static int check_create(const struct quarry_pool_create *create, struct quarry_pool_config *config)
 {
 	struct quarry_limits limits;
 	int err;
 
+	BUILD_BUG_ON((int)QUARRY_CORE_HEAP != QUARRY_KIND_HEAP ||
+		     (int)QUARRY_CORE_FIXED != QUARRY_KIND_FIXED ||
+		     (int)QUARRY_CORE_RANGE != QUARRY_KIND_RANGE ||
+		     QUARRY_CORE_MAX_RANGES != QUARRY_MAX_RANGES);
 	if (create->flags & ~QUARRY_POOL_ZERO || create->fd_flags & ~QUARRY_FD_CLOEXEC ||
 	    memchr_inv(create->reserved, 0, sizeof(create->reserved)))
 		return -EINVAL;
-	if (create->kind != QUARRY_KIND_HEAP && create->kind != QUARRY_KIND_FIXED)
+	if (create->kind > QUARRY_KIND_RANGE)
 		return -EINVAL;
 	if (create->zone != QUARRY_ZONE_NORMAL && create->zone != QUARRY_ZONE_LOWMEM)
 		return -EINVAL;
 	if (!quarry_node_valid(create->node) || !name_valid(create->name))
 		return -EINVAL;
 	quarry_limits_get(&limits);
-	if (create->kind == QUARRY_KIND_HEAP)
+	if (create->kind == QUARRY_KIND_RANGE)
+		err = check_range(create, config);
+	else if (has_range_fields(create))
+		err = -EINVAL;
+	else if (create->kind == QUARRY_KIND_HEAP)
 		err = check_heap(create, limits.max_pool_bytes, config);
 	else
 		err = check_fixed(create, limits.max_pool_bytes, config);
 	if (err)
 		return err;
-	config->kind = create->kind == QUARRY_KIND_HEAP ? QUARRY_CORE_HEAP : QUARRY_CORE_FIXED;
+	/* The numbers are the same. */
+	config->kind = (enum quarry_core_kind)create->kind;
 	config->zone = create->zone == QUARRY_ZONE_LOWMEM ? QUARRY_CORE_LOWMEM : QUARRY_CORE_NORMAL;
 	config->node = create->node;
 	config->flags = create->flags;
@@ -200,7 +244,7 @@ int quarry_ioctl_create(struct quarry_call *call, void __user *user)
 	if (fd < 0)
 		return fd;
 	create.fd = fd;
-	create.max_bytes = pool->max_pages << PAGE_SHIFT;
+	create.max_bytes = pool->max_bytes;
 	create.client_area_bytes = quarry_client_area_bytes();
 	create.pool_id = pool->id;
 	create.client_id = client->id;
@@ -240,7 +284,7 @@ int quarry_ioctl_join(struct quarry_call *call, void __user *user)
 	join.kind = pool->kind;
 	join.fd = fd;
 	join.client_area_bytes = quarry_client_area_bytes();
-	join.max_bytes = pool->max_pages << PAGE_SHIFT;
+	join.max_bytes = pool->max_bytes;
 	join.pool_id = pool->id;
 	join.client_id = client->id;
 	join.object_size = pool->object_size;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * ALLOC, FREE and TRANSFER: n objects a call.
+ * ALLOC, FREE and TRANSFER: n objects a call; RESIZE: one range.
  *
  * The whole array of offsets is read before the first object is touched, and
  * written after the last is granted: so a bad address refuses the call as a
@@ -64,6 +64,8 @@ static int check_alloc(const struct quarry_pool *pool, const struct quarry_alloc
 		return err;
 	if (check_mul_overflow(alloc->object_size, (u64)alloc->count, &product))
 		return -EOVERFLOW;
+	if (pool->kind == QUARRY_CORE_RANGE)
+		return alloc->object_size > pool->max_bytes ? -EFBIG : 0;
 	if (alloc->object_size > QUARRY_MAX_OBJECT || alloc->align > QUARRY_MAX_OBJECT)
 		return -EFBIG;
 	if (pool->kind == QUARRY_CORE_FIXED && alloc->object_size != pool->object_size)
@@ -82,7 +84,7 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 {
 	u64 small[QUARRY_SMALL_BATCH], *offsets;
 	struct quarry_alloc alloc;
-	u64 start, align;
+	u64 start, align, least;
 	int err, fault;
 
 	err = QUARRY_FETCH(&alloc, user);
@@ -94,7 +96,8 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 	if (!offsets)
 		return -ENOMEM;
 	start = trace_alloc_enabled() ? ktime_get_ns() : 0;
-	align = max_t(u64, alloc.align, QUARRY_GRAIN);
+	least = call->client->pool->kind == QUARRY_CORE_RANGE ? 1 : QUARRY_GRAIN;
+	align = max_t(u64, alloc.align, least);
 	err = quarry_client_alloc(call->client, alloc.object_size, align, alloc.count, offsets,
 				  &alloc.done);
 	if (alloc.done) {
@@ -203,4 +206,31 @@ int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
 	}
 	drop_offsets(small, offsets);
 	return outcome(call, err, transfer.done);
+}
+
+/**
+ * quarry_ioctl_resize() - QUARRY_IOC_RESIZE
+ * @call: the call
+ * @user: struct quarry_resize of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_resize(struct quarry_call *call, void __user *user)
+{
+	struct quarry_resize resize;
+	int err;
+
+	err = QUARRY_FETCH(&resize, user);
+	if (err)
+		return err;
+	if (resize.flags || !resize.object_size)
+		return -EINVAL;
+	if (call->client->pool->kind != QUARRY_CORE_RANGE)
+		return -EOPNOTSUPP;
+	/* As for FREE: what cannot be answered is not done. */
+	err = QUARRY_ANSWER(user, &resize);
+	if (!err)
+		err = quarry_client_resize(call->client, resize.offset, resize.object_size,
+					   &resize.bytes, &call->blame);
+	return err ?: QUARRY_ANSWER(user, &resize);
 }

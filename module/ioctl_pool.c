@@ -16,7 +16,7 @@ static int check_keeper(const struct quarry_client *client)
 {
 	if (!client->creator)
 		return -EPERM;
-	return client->pool->kind == QUARRY_CORE_FIXED ? -EOPNOTSUPP : 0;
+	return client->pool->kind == QUARRY_CORE_HEAP ? 0 : -EOPNOTSUPP;
 }
 
 static int check_region_add(const struct quarry_client *client, const struct quarry_region *region,

@@ -36,6 +36,8 @@ static int map_pool(struct quarry_client *client, struct vm_area_struct *vma)
 	u64 pages = vma_pages(vma);
 	u64 space = client->pool->max_pages;
 
+	if (client->pool->kind == QUARRY_CORE_RANGE)
+		return -EOPNOTSUPP;
 	if (pages > space || vma->vm_pgoff > space - pages)
 		return -EINVAL;
 	/* VM_DONTEXPAND: nothing beyond the offset space; and mlock has nothing to do. */
@@ -123,7 +125,7 @@ static int map_area(struct quarry_client *client, struct vm_area_struct *vma)
  * Context: task, mmap_lock held for writing.
  * Return: 0; -EXDEV from another mm, -ESHUTDOWN after the reap, -EINVAL when
  * private, of the wrong length or beyond the pool, -EBUSY for a second area,
- * -ENOMEM.
+ * -EOPNOTSUPP for the memory of a range pool, which is not Quarry's, -ENOMEM.
  */
 int quarry_mmap(struct file *file, struct vm_area_struct *vma)
 {

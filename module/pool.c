@@ -85,6 +85,7 @@ static void free_pool(struct quarry_pool *pool)
 		iput(pool->inode);
 	percpu_counter_destroy(&pool->used);
 	if (pool->account) {
+		quarry_uncharge(pool->account, QUARRY_CHARGE_BYTES, pool->meta_bytes);
 		give_name(pool);
 		quarry_uncharge(pool->account, QUARRY_CHARGE_POOLS, 1);
 		quarry_account_put(pool->account);
@@ -114,12 +115,21 @@ put:
 	return err;
 }
 
+/* A range pool has no memory of its own: its records are what it costs. */
+static int charge_records(struct quarry_pool *pool, const struct quarry_core_pool_config *core)
+{
+	u64 bytes = quarry_core_range_meta_bytes(core);
+	int err = quarry_charge(pool->account, QUARRY_CHARGE_BYTES, bytes);
+
+	if (!err)
+		pool->meta_bytes = bytes;
+	return err;
+}
+
 static int make_core(struct quarry_pool *pool, const struct quarry_pool_config *config)
 {
 	struct quarry_core_pool_config core = {
 		.kind = config->kind,
-		/* A fixed pool's is what its objects need; the core knows. */
-		.max_pages = config->max_bytes >> PAGE_SHIFT,
 		.object_size = config->object_size,
 		.object_count = config->object_count,
 		.zero_on_regrant = config->flags & QUARRY_POOL_ZERO,
@@ -132,11 +142,25 @@ static int make_core(struct quarry_pool *pool, const struct quarry_pool_config *
 
 	quarry_limits_get(&limits);
 	core.max_clients = limits.max_clients;
+	if (config->kind == QUARRY_CORE_RANGE) {
+		core.capacity = config->max_bytes;
+		core.granule = config->granule;
+		core.max_ranges = config->max_ranges;
+		memcpy(core.aligns, config->aligns, sizeof(core.aligns));
+		err = charge_records(pool, &core);
+		if (err)
+			return err;
+	} else {
+		/* A fixed pool's is what its objects need; the core knows. */
+		core.max_pages = config->max_bytes >> PAGE_SHIFT;
+	}
 	err = quarry_errno(quarry_core_pool_create(&core, &pool->core));
 	if (err)
 		return err;
 	quarry_core_pool_stat(pool->core, &stat, NULL, 0);
-	pool->max_pages = stat.max_bytes >> PAGE_SHIFT;
+	pool->max_bytes = stat.max_bytes;
+	if (config->kind != QUARRY_CORE_RANGE)
+		pool->max_pages = stat.max_bytes >> PAGE_SHIFT;
 	most = config->kind == QUARRY_CORE_FIXED ? config->object_size * config->object_count :
 						   stat.max_bytes;
 	pool->low_above = most - most / 8;
@@ -219,8 +243,8 @@ int quarry_pool_create(const struct quarry_pool_config *config, struct quarry_po
 	if (err)
 		goto fail;
 	quarry_debugfs_add(pool);
-	trace_pool_create(pool->id, pool->kind, pool->pages << PAGE_SHIFT,
-			  pool->max_pages << PAGE_SHIFT, pool->name);
+	trace_pool_create(pool->id, pool->kind, pool->pages << PAGE_SHIFT, pool->max_bytes,
+			  pool->name);
 	*made = pool;
 	return 0;
 fail:

@@ -48,12 +48,14 @@ struct quarry_counts {
  * @id: never used again
  * @refs: one for each client, one for who creates it
  * @core: the core's half
- * @kind: heap or fixed
+ * @kind: heap, fixed or range
  * @zone: where its regions come from, but for those that its creator adds
  * @node: NUMA node to prefer, or NUMA_NO_NODE
  * @flags: QUARRY_POOL_*
  * @any_lowmem: the creator may take lowmem beyond the quota
- * @max_pages: the offset space
+ * @max_pages: the offset space that can be mapped; 0: a range pool
+ * @max_bytes: the offset space
+ * @meta_bytes: range pools: records that count as the creator's bytes
  * @object_size: fixed pools
  * @object_count: fixed pools
  * @client_limit: most bytes that one client may own, or 0
@@ -93,6 +95,8 @@ struct quarry_pool {
 	u32 flags;
 	bool any_lowmem;
 	u64 max_pages;
+	u64 max_bytes;
+	u64 meta_bytes;
 	u64 object_size;
 	u64 object_count;
 	u64 client_limit;
@@ -132,15 +136,18 @@ struct quarry_pool {
 
 /**
  * struct quarry_pool_config - what a pool is made from
- * @kind: heap or fixed
+ * @kind: heap, fixed or range
  * @zone: where its memory comes from
  * @node: NUMA node to prefer, or NUMA_NO_NODE
  * @flags: QUARRY_POOL_*
  * @any_lowmem: lowmem beyond the user's quota is allowed
  * @bytes: heap: to have from the start
- * @max_bytes: heap: the offset space, a multiple of the page size
+ * @max_bytes: heap: the offset space, a multiple of the page size; range: the capacity
  * @object_size: fixed
  * @object_count: fixed
+ * @granule: range
+ * @max_ranges: range
+ * @aligns: range
  * @client_limit: most bytes that one client may own, or 0
  * @name: of the user's choice, or ""
  */
@@ -154,6 +161,9 @@ struct quarry_pool_config {
 	u64 max_bytes;
 	u64 object_size;
 	u64 object_count;
+	u64 granule;
+	u64 max_ranges;
+	u64 aligns[QUARRY_CORE_RANGE_ALIGNS];
 	u64 client_limit;
 	const char *name;
 };

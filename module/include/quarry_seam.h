@@ -62,7 +62,8 @@ extern "C" {
 	X(SHUTDOWN, ESHUTDOWN, "the client has been reaped")                   \
 	X(NOT_SUPPORTED, EOPNOTSUPP, "not for this kind of pool")              \
 	X(NEEDS_PAGES, EAGAIN, "the pool must grow first")                     \
-	X(CANNOT_GROW, ENOSPC, "the object cannot be resized in place")
+	X(CANNOT_GROW, ENOSPC, "the object cannot be resized in place")         \
+	X(OUT_OF_NODES, ENOSR, "as many ranges are live as there can be")
 
 /* 0 is success; entries that can fail return one of these (positive). */
 enum quarry_error {
@@ -80,7 +81,7 @@ enum quarry_lock_rank {
 	QUARRY_LOCK_CLASS,	/* one size class's slabs */
 	QUARRY_LOCK_CLIENT,	/* one client's chain of what it owns */
 	QUARRY_LOCK_OVERFLOW,	/* one pool's table of further owners */
-	QUARRY_LOCK_PAGES,	/* one pool's buddy */
+	QUARRY_LOCK_PAGES,	/* one pool's buddy, or its ranges */
 	QUARRY_LOCK_RANKS
 };
 
@@ -178,7 +179,12 @@ struct quarry_core_client;
 enum quarry_core_kind {
 	QUARRY_CORE_HEAP,
 	QUARRY_CORE_FIXED,
+	QUARRY_CORE_RANGE,
 };
+
+/* Declared alignments of a range pool, and most ranges that one may have live. */
+#define QUARRY_CORE_RANGE_ALIGNS	3
+#define QUARRY_CORE_MAX_RANGES		(1U << 20)
 
 enum quarry_core_zone {
 	QUARRY_CORE_NORMAL,
@@ -191,7 +197,11 @@ struct quarry_core_pool_config {
 	uint64_t max_pages;		/* the offset space, 1..2^23; fixed: 0 for what it needs */
 	uint64_t object_size;		/* fixed: a multiple of 8 */
 	uint64_t object_count;		/* fixed */
-	int zero_on_regrant;		/* POOL_ZERO */
+	uint64_t capacity;		/* range: bytes, a multiple of the granule; no region is added */
+	uint64_t granule;		/* range: a power of two; sizes are rounded up to it */
+	uint64_t max_ranges;		/* range: 1..QUARRY_CORE_MAX_RANGES live at a time */
+	uint64_t aligns[QUARRY_CORE_RANGE_ALIGNS]; /* range: powers of two above the granule, or 0 */
+	int zero_on_regrant;		/* POOL_ZERO; not for ranges */
 	void *os_pool;			/* handed back to the hooks */
 };
 
@@ -271,7 +281,8 @@ void quarry_core_client_usage(const struct quarry_core_client *client, uint64_t 
  * and call again for the rest; what is free anywhere in the pool was tried first.
  * `can_grow` 0: no region can be added (the pool is at its maximum, or the system has
  * no memory): owner records of the last resort are used too, and the end is POOL_FULL.
- * Errors: INVALID, TOO_LARGE, WRONG_SIZE, QUOTA, NEEDS_PAGES, NO_MEMORY, POOL_FULL.
+ * Errors: INVALID, TOO_LARGE, WRONG_SIZE, QUOTA, NEEDS_PAGES, NO_MEMORY, POOL_FULL;
+ * ranges: OUT_OF_NODES.
  */
 int quarry_core_alloc(struct quarry_core_client *client, uint64_t size, uint64_t align,
 		      uint32_t count, uint64_t *offsets, uint32_t *done, uint64_t *pages,
@@ -287,8 +298,8 @@ struct quarry_core_refusal {
 };
 /*
  * Frees objects in order; stops at the first that is refused. Context: task.
- * Errors: MISALIGNED, OUT_OF_RANGE, NO_REGION, NOT_OBJECT, ALREADY_FREE,
- * NOT_OWNER, CORRUPT.
+ * Errors: MISALIGNED (ranges: no multiple of the granule), OUT_OF_RANGE, NO_REGION,
+ * NOT_OBJECT, ALREADY_FREE, NOT_OWNER, CORRUPT.
  */
 int quarry_core_free(struct quarry_core_client *client, const uint64_t *offsets,
 		     uint32_t count, uint32_t *done, struct quarry_core_refusal *refusal);
@@ -299,6 +310,16 @@ int quarry_core_free(struct quarry_core_client *client, const uint64_t *offsets,
 int quarry_core_transfer(struct quarry_core_client *from, struct quarry_core_client *to,
 			 const uint64_t *offsets, uint32_t count, uint32_t *done,
 			 struct quarry_core_refusal *refusal);
+
+/*
+ * Ranges only: another size for one where it stands; *bytes is what it has then.
+ * Context: any. Errors: NOT_SUPPORTED (another kind), those of free; INVALID
+ * (size 0), QUOTA, CANNOT_GROW; then nothing has changed.
+ */
+int quarry_core_resize(struct quarry_core_client *client, uint64_t offset, uint64_t size,
+		       uint64_t *bytes, struct quarry_core_refusal *refusal);
+/* Metadata that a range pool of this shape takes when it is made; 0: there is none such. */
+uint64_t quarry_core_range_meta_bytes(const struct quarry_core_pool_config *config);
 
 struct quarry_core_class_stat {
 	uint32_t size;

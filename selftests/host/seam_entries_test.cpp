@@ -189,6 +189,39 @@ TEST_F(Seam, ARegionIsFoundIsolatedRestoredAndRemoved) {
     EXPECT_EQ(stat().bytes, 0u);
 }
 
+TEST_F(Seam, ARangePoolGrantsResizesAndFreesOffsetsOfNoMemory) {
+    quarry_core_pool_config config{};
+    config.kind = QUARRY_CORE_RANGE;
+    config.max_clients = 2;
+    config.capacity = 1 << 20;
+    config.granule = 256;
+    config.max_ranges = 10;
+    config.aligns[0] = 4096;
+    EXPECT_GT(quarry_core_range_meta_bytes(&config), 0u);
+    ASSERT_EQ(quarry_core_pool_create(&config, &pool), QUARRY_OK);
+    ASSERT_EQ(quarry_core_client_create(pool, 7, 0, &client), QUARRY_OK);
+    EXPECT_EQ(quarry_core_usable_size(pool, 100, 8), 256u);
+    uint64_t out[11], bytes = 0;
+    uint32_t done = 0;
+    EXPECT_EQ(alloc(1000, 11, out, &done), QUARRY_E_OUT_OF_NODES);
+    EXPECT_EQ(done, 10u);
+    EXPECT_EQ(stat().objects, 10u);
+    EXPECT_EQ(stat().max_bytes, 1u << 20);
+    EXPECT_EQ(stat().free_bytes, (1u << 20) - 10 * 1024);
+    quarry_core_refusal why{};
+    EXPECT_EQ(quarry_core_resize(client, out[0], 2000, &bytes, &why), QUARRY_E_CANNOT_GROW);
+    EXPECT_EQ(quarry_core_resize(client, out[9], 2000, &bytes, &why), QUARRY_OK);
+    EXPECT_EQ(bytes, 2048u);
+    EXPECT_EQ(free_one(client, out[0] + 256), QUARRY_E_NOT_OBJECT);
+    EXPECT_EQ(free_one(client, out[0]), QUARRY_OK);
+    config.max_ranges = 0;
+    quarry_core_pool* none = nullptr;
+    EXPECT_EQ(quarry_core_pool_create(&config, &none), QUARRY_E_INVALID);
+    config.max_ranges = QUARRY_CORE_MAX_RANGES + 1;
+    EXPECT_EQ(quarry_core_range_meta_bytes(&config), 0u);
+    EXPECT_EQ(quarry_core_pool_create(&config, &none), QUARRY_E_TOO_LARGE);
+}
+
 TEST_F(Seam, TheEndOfAPoolForgetsEachRegionOnce) {
     const quarry_core_pool_config config = [] {
         quarry_core_pool_config c = heap_config();

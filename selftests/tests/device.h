@@ -206,6 +206,15 @@ static inline int transfer_n(struct pool *p, uint64_t to, uint32_t n, const uint
 	return err ? err : (int)t.done;
 }
 
+/* The range's bytes from then on, or the negative errno. */
+static inline int64_t resize_one(struct pool *p, uint64_t offset, uint64_t size)
+{
+	struct quarry_resize r = { .size = sizeof(r), .offset = offset, .object_size = size };
+	int err = call(p->fd, QUARRY_IOC_RESIZE, &r);
+
+	return err ? err : (int64_t)r.bytes;
+}
+
 static inline struct quarry_stat stat_of(int fd)
 {
 	struct quarry_stat s = { .size = sizeof(s) };

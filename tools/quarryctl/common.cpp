@@ -102,7 +102,9 @@ Report report_of(const struct quarry_stat& stat) {
     return {
         {"pool_id", stat.pool_id},
         {"name", stat.name},
-        {"kind", stat.kind == QUARRY_KIND_FIXED ? "fixed" : "heap"},
+        {"kind", stat.kind == QUARRY_KIND_RANGE   ? "range"
+                 : stat.kind == QUARRY_KIND_FIXED ? "fixed"
+                                                  : "heap"},
         {"clients", stat.clients},
         {"max_bytes", stat.max_bytes},
         {"bytes", stat.bytes},

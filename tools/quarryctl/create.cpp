@@ -23,19 +23,24 @@ constexpr const char* doc =
     "Examples:\n"
     "  quarryctl create --bytes 64M --name cache -- ./server --port 80\n"
     "  quarryctl create --bytes 1M --max 1G -- quarryctl replay gcc.trace\n"
-    "  quarryctl create --kind fixed --object-size 256 --count 1000 -- sh -c './a & ./b; wait'\n\n"
+    "  quarryctl create --kind fixed --object-size 256 --count 1000 -- sh -c './a & ./b; wait'\n"
+    "  quarryctl create --kind range --max 8G --granule 64K --ranges 10000 -- ./vram-manager\n\n"
     "Exit status: that of COMMAND (128 + N when signal N ended it); 2 usage; 125 the pool could not "
     "be made; 126 COMMAND cannot be run; 127 COMMAND was not found.\n";
 
 enum Key { kind_key = 256, bytes_key, max_key, size_key, count_key, name_key, zero_key, lowmem_key,
-           node_key, limit_key };
+           node_key, limit_key, granule_key, ranges_key, align_key };
 
 constexpr argp_option options[] = {
-    {"kind", kind_key, "heap|fixed", 0, "objects of any size (default), or of one size", 0},
+    {"kind", kind_key, "heap|fixed|range", 0,
+     "objects of any size (default), or of one size, or offsets alone", 0},
     {"bytes", bytes_key, "N", 0, "heap: memory from the start (default 16M)", 0},
-    {"max", max_key, "N", 0, "heap: memory that it may grow to (default: --bytes)", 0},
+    {"max", max_key, "N", 0, "heap: memory that it may grow to (default: --bytes); range: capacity", 0},
     {"object-size", size_key, "N", 0, "fixed: bytes of an object, a multiple of 8", 0},
     {"count", count_key, "N", 0, "fixed: how many objects", 0},
+    {"granule", granule_key, "N", 0, "range: what sizes are rounded up to, a power of two", 0},
+    {"ranges", ranges_key, "N", 0, "range: most that are live at a time", 0},
+    {"align", align_key, "N", 0, "range: an alignment to be found without waste; up to 3 times", 0},
     {"limit", limit_key, "N", 0, "most memory that one client may own", 0},
     {"name", name_key, "NAME", 0, "a name for people, at most 31 characters", 0},
     {"zero", zero_key, nullptr, 0, "zero an object that goes to another client", 0},
@@ -47,6 +52,7 @@ constexpr argp_option options[] = {
 struct Arguments {
     quarry_options pool = {};
     bool bytes_given = false;
+    unsigned aligns = 0;
     char** command = nullptr;
 };
 
@@ -58,7 +64,8 @@ error_t parse(int key, char* text, argp_state* state) {
         case kind_key:
             if (!std::strcmp(text, "heap")) pool.kind = QUARRY_KIND_HEAP;
             else if (!std::strcmp(text, "fixed")) pool.kind = QUARRY_KIND_FIXED;
-            else argp_error(state, "--kind '%s': it is heap or fixed", text);
+            else if (!std::strcmp(text, "range")) pool.kind = QUARRY_KIND_RANGE;
+            else argp_error(state, "--kind '%s': it is heap, fixed or range", text);
             return 0;
         case bytes_key:
             arguments.bytes_given = true;
@@ -66,6 +73,11 @@ error_t parse(int key, char* text, argp_state* state) {
         case max_key: return take_size(state, "max", text, pool.max_bytes), 0;
         case size_key: return take_size(state, "object-size", text, pool.object_size), 0;
         case count_key: return take_size(state, "count", text, pool.object_count), 0;
+        case granule_key: return take_size(state, "granule", text, pool.granule), 0;
+        case ranges_key: return take_size(state, "ranges", text, pool.max_ranges), 0;
+        case align_key:
+            if (arguments.aligns == 3) argp_error(state, "--align can be given 3 times at most");
+            return take_size(state, "align", text, pool.aligns[arguments.aligns++]), 0;
         case limit_key: return take_size(state, "limit", text, pool.client_limit), 0;
         case name_key: return pool.name = text, 0;
         case zero_key: return pool.flags |= QUARRY_POOL_ZERO, 0;
@@ -82,6 +94,14 @@ error_t parse(int key, char* text, argp_state* state) {
             if (!arguments.command)
                 argp_error(state, "say which command is to use the pool: -- COMMAND...");
             if (pool.kind == QUARRY_KIND_HEAP && !arguments.bytes_given) pool.bytes = 16u << 20;
+            if (pool.kind == QUARRY_KIND_RANGE &&
+                (!pool.max_bytes || !pool.granule || !pool.max_ranges))
+                argp_error(state, "--kind range takes --max, --granule and --ranges");
+            if (pool.kind == QUARRY_KIND_RANGE && (pool.bytes || pool.object_size || pool.object_count))
+                argp_error(state, "--bytes, --object-size and --count are of other kinds");
+            if (pool.kind != QUARRY_KIND_RANGE &&
+                (pool.granule || pool.max_ranges || arguments.aligns))
+                argp_error(state, "--granule, --ranges and --align are of --kind range");
             if (pool.kind == QUARRY_KIND_HEAP && (pool.object_size || pool.object_count))
                 argp_error(state, "--object-size and --count are of --kind fixed");
             if (pool.kind == QUARRY_KIND_FIXED && (!pool.object_size || !pool.object_count))

@@ -29,6 +29,7 @@ Report features_of(std::uint64_t bits) {
     Report names = Report::array();
     if (bits & QUARRY_FEATURE_HEAP) names.push_back("heap");
     if (bits & QUARRY_FEATURE_FIXED) names.push_back("fixed");
+    if (bits & QUARRY_FEATURE_RANGE) names.push_back("range");
     if (bits & QUARRY_FEATURE_REGION_REMOVE) names.push_back("region-remove");
     if (bits & QUARRY_FEATURE_LOWMEM) names.push_back("lowmem");
     return names;

@@ -62,7 +62,8 @@
  *    EFAULT      an address that cannot be read or written
  *    EINVAL      structure too small; unknown flag; reserved field set; count 0;
  *                size 0; alignment no power of two; unknown kind, zone, node;
- *                an offset that is no multiple of 8
+ *                an offset that is no multiple of 8 (of the granule, in a range
+ *                pool)
  *    E2BIG       structure larger than the kernel's, with a non-zero tail
  *    EMSGSIZE    count above QUARRY_MAX_BATCH; object size other than the one of
  *                a fixed pool
@@ -79,7 +80,8 @@
  *    ENOBUFS     RLIMIT_MEMLOCK of the caller would be exceeded
  *    EUSERS      the pool has as many clients as it can have
  *    ENOMEM      the kernel has no memory (or the memory cgroup's limit is met)
- *    ENOSPC      the pool is full and may not grow
+ *    ENOSPC      the pool is full and may not grow; RESIZE: not in its place
+ *    ENOSR       as many ranges are live as the pool can have
  *    ERANGE      an offset at or above max_bytes
  *    ENXIO       an offset that no region holds
  *    EBADSLT     an offset inside the pool that is no object's start
@@ -91,7 +93,8 @@
  *    ETOOMANYREFS  TRANSFER: the owner records of that slab are used up
  *    EBUSY       a region with objects or mapped pages in use
  *    EEXIST      a pool of this user already has this name
- *    EOPNOTSUPP  not for this kind of pool
+ *    EOPNOTSUPP  not for this kind of pool: RESIZE is for ranges alone; regions
+ *                and mmap of the memory are not for ranges
  */
 #ifndef _UAPI_LINUX_QUARRY_H
 #define _UAPI_LINUX_QUARRY_H
@@ -110,6 +113,8 @@
 #define QUARRY_MAX_OBJECT		(4ULL << 20)
 /* Most bytes of one pool. */
 #define QUARRY_MAX_POOL			(32ULL << 30)
+/* Most ranges that are live at a time in one range pool. */
+#define QUARRY_MAX_RANGES		(1U << 20)
 /* Size classes of heap pools. */
 #define QUARRY_MAX_CLASSES		64
 #define QUARRY_NAME_LEN			32
@@ -128,12 +133,14 @@
 #define QUARRY_IOC_DRAIN		_IO(QUARRY_IOC_TYPE, 0x08)
 #define QUARRY_IOC_STAT			_IO(QUARRY_IOC_TYPE, 0x09)
 #define QUARRY_IOC_VERIFY		_IO(QUARRY_IOC_TYPE, 0x0a)
+#define QUARRY_IOC_RESIZE		_IO(QUARRY_IOC_TYPE, 0x0b)
 
 /* INFO: `features`. */
 #define QUARRY_FEATURE_HEAP		(1ULL << 0)
 #define QUARRY_FEATURE_FIXED		(1ULL << 1)
 #define QUARRY_FEATURE_REGION_REMOVE	(1ULL << 2)
 #define QUARRY_FEATURE_LOWMEM		(1ULL << 3)
+#define QUARRY_FEATURE_RANGE		(1ULL << 4)
 
 /**
  * struct quarry_info - QUARRY_IOC_INFO, on either kind of descriptor
@@ -176,6 +183,7 @@ struct quarry_info {
 /* Kinds of pool. */
 #define QUARRY_KIND_HEAP		0	/* objects of any size up to max_object */
 #define QUARRY_KIND_FIXED		1	/* one object size, a fixed count */
+#define QUARRY_KIND_RANGE		2	/* offsets of memory that is not Quarry's */
 
 /* Zones. */
 #define QUARRY_ZONE_NORMAL		0
@@ -196,11 +204,18 @@ struct quarry_info {
  * @node: in: NUMA node to prefer, or -1
  * @fd_flags: in: QUARRY_FD_*
  * @bytes: in: heap: bytes to have from the start, rounded up to pages; fixed: 0
- * @max_bytes: in: heap: bytes that the pool may grow to (0: @bytes);
+ * @max_bytes: in: heap: bytes that the pool may grow to (0: @bytes); range: the
+ *	capacity, a multiple of @granule, up to 2^62 granules;
  *	out: the offset space, what a full mmap takes
  * @object_size: in: fixed: bytes of an object, a multiple of 8 up to max_object
  * @object_count: in: fixed: how many; all of them are there from the start
  * @client_limit: in: most bytes that one client may own, 0: no limit of its own
+ * @granule: in: range: bytes, a power of two; sizes are rounded up to it
+ * @max_ranges: in: range: most ranges live at a time, 1..QUARRY_MAX_RANGES; their
+ *	records are taken at once and count as the user's pool bytes
+ * @range_align: in: range: up to 3 alignments that are found without waste in
+ *	logarithmic time: powers of two above @granule, each once; 0: none.
+ *	Any other alignment can be asked for, too
  * @name: in: for people, NUL-terminated, printable, no '/'; empty: the pool's id
  * @fd: out: the pool descriptor, also the first client
  * @client_area_bytes: out: length of the client area mapping
@@ -225,7 +240,10 @@ struct quarry_pool_create {
 	__u32 client_area_bytes;
 	__u64 pool_id;
 	__u64 client_id;
-	__u64 reserved[8];
+	__u64 granule;
+	__u64 max_ranges;
+	__u64 range_align[3];
+	__u64 reserved[3];
 };
 
 /**
@@ -263,7 +281,8 @@ struct quarry_join {
  * @size: in: sizeof(struct quarry_alloc)
  * @flags: in: 0
  * @object_size: in: bytes of each object
- * @align: in: power of two up to max_object; 0: 8
+ * @align: in: power of two up to max_object; 0: 8. Of a range: any power of
+ *	two; 0: the granule
  * @count: in: 1..QUARRY_MAX_BATCH
  * @done: out: how many were granted
  * @error: out: 0, or the positive errno that stopped the call after @done
@@ -322,6 +341,22 @@ struct quarry_transfer {
 	__s32 error;
 	__u32 reserved;
 	__u64 offsets;
+};
+
+/**
+ * struct quarry_resize - QUARRY_IOC_RESIZE: a range gets another size in its place
+ * @size: in: sizeof(struct quarry_resize)
+ * @flags: in: 0
+ * @offset: in: the range
+ * @object_size: in: bytes that it shall have
+ * @bytes: out: bytes that it has, in whole granules
+ */
+struct quarry_resize {
+	__u32 size;
+	__u32 flags;
+	__u64 offset;
+	__u64 object_size;
+	__u64 bytes;
 };
 
 /**

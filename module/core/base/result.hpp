@@ -39,6 +39,7 @@ enum class [[nodiscard]] Error : unsigned char {
     not_supported = QUARRY_E_NOT_SUPPORTED,
     needs_pages = QUARRY_E_NEEDS_PAGES,
     cannot_grow = QUARRY_E_CANNOT_GROW,
+    out_of_nodes = QUARRY_E_OUT_OF_NODES,
 };
 
 constexpr bool ok(Error e) { return e == Error::none; }

@@ -26,6 +26,18 @@ constexpr ChainLink chain_link(PageNumber page, u32 entry) {
 constexpr PageNumber chain_page(ChainLink link) { return PageNumber{link >> 4}; }
 constexpr u32 chain_entry(ChainLink link) { return link & 15; }
 
+// What became of a batch.
+struct PoolGranted {
+    u32 done = 0;
+    Error why = Error::none;
+    u64 pages = 0;  // with needs_pages: contiguous pages that would help
+};
+// Which object was refused, and whose it is.
+struct PoolRefusal {
+    Offset offset = 0;
+    u64 owner = 0;  // client id, or 0
+};
+
 template <Platform P>
 class Client {
 public:
@@ -70,7 +82,7 @@ private:
 
 public:
     typename P::Lock lock{QUARRY_LOCK_CLIENT};
-    ChainLink head = kNoLink;   // under `lock`
+    ChainLink head = kNoLink;   // under `lock`; range pools: a node's number, under their lock
     u32 overflow_entries = 0;   // under the overflow lock
     u32 slab_hint[kClasses];    // page of the slab last granted from, under its class lock
 

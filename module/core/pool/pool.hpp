@@ -5,6 +5,7 @@
 //
 //   heap    any size: up to 2048 bytes from slabs in 48 classes, beyond that pages
 //   fixed   one object size and a fixed count, all of it there from the start
+//   range   offsets of memory that is not Quarry's: range_pool.hpp does the work
 //
 // alloc and free move up to a batch; each touches only its own classes' locks, 32 slots
 // under one hold. Before alloc says needs_pages or pool_full, everything that is free
@@ -16,6 +17,7 @@
 #pragma once
 
 #include "ownership.hpp"
+#include "range_pool.hpp"
 
 namespace quarry {
 
@@ -25,6 +27,7 @@ struct PoolConfig {
     u64 max_pages = 0;     // 1..2^23
     u64 object_size = 0;   // fixed: multiple of 8, up to 4 MiB
     u64 object_count = 0;  // fixed
+    RangeShape range{};    // range: max_live is not 0
     bool zero_on_regrant = false;
     void* os = nullptr;
 };
@@ -54,10 +57,8 @@ public:
 
     static_assert(metadata_is_within_bounds<SlabT>());
 
-    struct Refusal {
-        Offset offset = 0;
-        u64 owner = 0;  // client id, or 0
-    };
+    using Refusal = PoolRefusal;
+    using Granted = PoolGranted;
 
     explicit Pool(const PoolConfig& config)
         : config_(config),
@@ -68,9 +69,18 @@ public:
           slabs_(buddy_, owners_, config.fixed ? &fixed_class_ : kSizeClasses.data(),
                  config.fixed ? 1 : kClasses, config.os, config.fixed ? ~u32{0} : Slabs::kKeepIdle) {}
 
+    ~Pool() { free_meta<P>(ranges_); }
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+
     // After the constructor. Errors: no_memory.
     Error init() {
         if (const Error e = clients_.init(); !ok(e)) return e;
+        if (config_.range.max_live) {
+            ranges_ = make_meta<RangePool<P>, P>(Context::may_sleep, clients_);
+            if (!ranges_) return Error::no_memory;
+            if (const Error e = ranges_->init(config_.range); !ok(e)) return e;
+        }
         if (const Error e = overflow_.init(Overflow<P>::capacity_for(config_.max_pages)); !ok(e))
             return e;
         return slabs_.init();
@@ -81,6 +91,11 @@ public:
         if (c.max_pages == 0 || c.max_clients == 0 || c.max_clients > kMaxClients)
             return Error::invalid;
         if (c.max_pages > kMaxPoolPages) return Error::too_large;
+        if (c.range.max_live) {
+            if (c.fixed || c.object_size || c.object_count || c.zero_on_regrant)
+                return Error::invalid;
+            return RangePool<P>::required_meta_bytes(c.range).error();
+        }
         if (!c.fixed) return c.object_size || c.object_count ? Error::invalid : Error::none;
         if (c.object_size == 0 || c.object_size % kGrain || c.object_count == 0)
             return Error::invalid;
@@ -113,7 +128,16 @@ public:
     Policy& owners() { return owners_; }
     ClientTable<P>& clients() { return clients_; }
     Overflow<P>& overflow() { return overflow_; }
-    u64 max_bytes() const { return config_.max_pages * kPageBytes; }
+    // Null in pools of another kind.
+    RangePool<P>* ranges() const { return ranges_; }
+    // The offset space.
+    u64 max_bytes() const {
+        return ranges_ ? ranges_->capacity() : config_.max_pages * kPageBytes;
+    }
+    u64 meta_bytes() {
+        return sizeof(*this) + buddy_.meta_bytes() + slabs_.meta_bytes() + clients_.meta_bytes() +
+               overflow_.meta_bytes() + (ranges_ ? sizeof(*ranges_) + ranges_->meta_bytes() : 0);
+    }
 
     // Fixed pools: pages that all of the objects need, in slabs; makes these slabs.
     u64 wanted_pages() const {
@@ -160,14 +184,10 @@ public:
         return r;
     }
 
-    struct Granted {
-        u32 done = 0;
-        Error why = Error::none;
-        u64 pages = 0;  // with needs_pages: contiguous pages that would help
-    };
     // `can_grow` false: the caller cannot add regions, so use the last resort too.
     Granted alloc(Client<P>& client, u64 size, u64 align, u32 count, Offset* out,
                   Context context, bool can_grow) {
+        if (ranges_) return ranges_->alloc(client, size, align, count, out);
         Granted g;
         const auto r = route(size, align);
         if (!r) return {0, r.error(), 0};
@@ -196,6 +216,7 @@ public:
 
     // Frees in order; stops at the first that is refused. Context: task.
     Granted free(Client<P>& client, const Offset* offsets, u32 count, Refusal& refusal) {
+        if (ranges_) return ranges_->free(client, offsets, count, refusal);
         Granted g;
         u64 bytes = 0;
         while (g.done < count && ok(g.why)) {
@@ -221,6 +242,7 @@ public:
     // Moves in order; stops at the first that is refused. Context: task.
     Granted transfer(Client<P>& from, Client<P>& to, const Offset* offsets, u32 count,
                      Refusal& refusal) {
+        if (ranges_) return ranges_->transfer(from, to, offsets, count, refusal);
         Granted g;
         while (g.done < count && ok(g.why)) {
             ReadGuard<P> reader;
@@ -231,6 +253,14 @@ public:
             }
         }
         return g;
+    }
+
+    // Another size for an object where it stands; answers its bytes from then on. Errors:
+    // not_supported (only ranges can), those of RangePool::resize. Context: any.
+    Result<u64> resize(Client<P>& client, Offset offset, u64 size, Refusal& refusal) {
+        refusal = {offset, 0};
+        if (!ranges_) return Error::not_supported;
+        return ranges_->resize(client, offset, size, refusal);
     }
 
     // Everything home, idle slabs to the buddy.
@@ -473,6 +503,7 @@ private:
     Overflow<P> overflow_;
     Policy owners_;
     Slabs slabs_;
+    RangePool<P>* ranges_ = nullptr;
     std::atomic<u64> fixed_live_{0};  // objects that clients of a fixed pool own, or reserve
 };
 

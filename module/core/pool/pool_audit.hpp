@@ -20,6 +20,7 @@ public:
     PoolAudit(Pool<P>& pool, Audit& audit) : pool_(pool), audit_(audit) {}
 
     void run(bool quiet) {
+        if (RangePool<P>* ranges = pool_.ranges()) return ranges->verify(audit_, quiet);
         pool_.buddy().verify(audit_);
         u32 seen[kClasses] = {};
         SlabAudit<P, Policy> slabs(pool_.buddy(), pool_.slabs(), audit_);

@@ -19,14 +19,12 @@ namespace quarry {
 template <Platform P>
 class Reaper {
 public:
-    struct Taken {
-        u64 objects = 0;
-        u64 bytes = 0;
-    };
+    using Taken = typename RangePool<P>::Taken;
 
     explicit Reaper(Pool<P>& pool) : pool_(pool) {}
 
     Taken reap(Client<P>& client) {
+        if (RangePool<P>* ranges = pool_.ranges()) return ranges->reap(client);
         Taken taken;
         for (ChainLink link; (link = first(client)) != kNoLink;) {
             if (chain_entry(link))

@@ -47,30 +47,46 @@ u64 pages_for(const quarry_core_pool_config& config) {
     return (config.object_count + cut.slots - 1) / cut.slots * pages_of(cut.order);
 }
 
+void tell(const KPool::Refusal& refusal, quarry_core_refusal* out) {
+    out->offset = refusal.offset;
+    out->owner = refusal.owner;
+}
 int answer(const KPool::Granted& granted, const KPool::Refusal& refusal, uint32_t* done,
            quarry_core_refusal* out) {
     *done = granted.done;
-    out->offset = refusal.offset;
-    out->owner = refusal.owner;
+    tell(refusal, out);
     return to_seam(granted.why);
 }
+
+PoolConfig config_of(const quarry_core_pool_config& config) {
+    PoolConfig c;
+    c.fixed = config.kind == QUARRY_CORE_FIXED;
+    c.max_clients = config.max_clients;
+    c.max_pages = config.max_pages;
+    if (c.fixed && c.max_pages == 0) c.max_pages = pages_for(config);
+    c.object_size = config.object_size;
+    c.object_count = config.object_count;
+    if (config.kind == QUARRY_CORE_RANGE) {
+        c.max_pages = 1;  // never asked for
+        c.range.capacity = config.capacity;
+        c.range.granule = config.granule;
+        c.range.max_live = config.max_ranges;
+        for (unsigned i = 0; i < kRangeAligns; ++i) c.range.aligns[i] = config.aligns[i];
+    }
+    c.zero_on_regrant = config.zero_on_regrant != 0;
+    c.os = config.os_pool;
+    return c;
+}
+static_assert(kRangeAligns == QUARRY_CORE_RANGE_ALIGNS && kMaxRanges == QUARRY_CORE_MAX_RANGES);
 
 }  // namespace
 
 extern "C" {
 
 int quarry_core_pool_create(const quarry_core_pool_config* config, quarry_core_pool** pool) {
-    PoolConfig c;
-    if (config->kind != QUARRY_CORE_HEAP && config->kind != QUARRY_CORE_FIXED)
+    const PoolConfig c = config_of(*config);
+    if (config->kind == QUARRY_CORE_RANGE && config->max_ranges == 0)
         return to_seam(Error::invalid);
-    c.fixed = config->kind == QUARRY_CORE_FIXED;
-    c.max_clients = config->max_clients;
-    c.max_pages = config->max_pages;
-    if (c.fixed && c.max_pages == 0) c.max_pages = pages_for(*config);
-    c.object_size = config->object_size;
-    c.object_count = config->object_count;
-    c.zero_on_regrant = config->zero_on_regrant != 0;
-    c.os = config->os_pool;
     if (const Error e = KPool::check(c); !ok(e)) return to_seam(e);
     auto* made = make_meta<KPool, KernelPlatform>(Context::may_sleep, c);
     if (!made) return to_seam(Error::no_memory);
@@ -175,6 +191,7 @@ int quarry_core_alloc(quarry_core_client* client, uint64_t size, uint64_t align,
 }
 
 uint64_t quarry_core_usable_size(const quarry_core_pool* pool, uint64_t size, uint64_t align) {
+    if (auto* ranges = of(pool).ranges()) return ranges->unit(size);
     const auto route = of(pool).route(size, align);
     return route ? route->unit : 0;
 }
@@ -194,6 +211,21 @@ int quarry_core_transfer(quarry_core_client* from, quarry_core_client* to,
     return answer(pool_of(c).transfer(c, of(to), offsets, count, why), why, done, refusal);
 }
 
+int quarry_core_resize(quarry_core_client* client, uint64_t offset, uint64_t size,
+                       uint64_t* bytes, quarry_core_refusal* refusal) {
+    KClient& c = of(client);
+    KPool::Refusal why;
+    const auto resized = pool_of(c).resize(c, offset, size, why);
+    tell(why, refusal);
+    *bytes = *resized;
+    return to_seam(resized.error());
+}
+
+uint64_t quarry_core_range_meta_bytes(const quarry_core_pool_config* config) {
+    const auto bytes = RangePool<KernelPlatform>::required_meta_bytes(config_of(*config).range);
+    return *bytes;
+}
+
 void quarry_core_pool_stat(quarry_core_pool* pool, quarry_core_stat* stat,
                            quarry_core_class_stat* classes, uint32_t count) {
     KPool& p = of(pool);
@@ -201,12 +233,14 @@ void quarry_core_pool_stat(quarry_core_pool* pool, quarry_core_stat* stat,
     stat->max_bytes = p.max_bytes();
     stat->bytes = p.buddy().total_pages() * kPageBytes;
     stat->free_bytes = p.buddy().free_pages() * kPageBytes;
-    stat->meta_bytes = sizeof(KPool) + p.buddy().meta_bytes() + p.slabs().meta_bytes() +
-                       p.clients().meta_bytes() + p.overflow().meta_bytes();
+    stat->meta_bytes = p.meta_bytes();
     stat->regions = static_cast<uint32_t>(p.buddy().region_count());
     stat->clients = p.clients().count();
-    stat->classes = p.slabs().classes();
-    for (u32 c = 0; c < p.slabs().classes(); ++c) {
+    if (auto* ranges = p.ranges())
+        stat->free_bytes = ranges->free_bytes();
+    else
+        stat->classes = p.slabs().classes();
+    for (u32 c = 0; c < stat->classes; ++c) {
         ReadGuard<KernelPlatform> reader;
         const auto counts = p.slabs().count(c);
         stat->slabs += counts.slabs;

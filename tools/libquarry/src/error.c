@@ -28,6 +28,7 @@ static const char *const call_names[QUARRY_CALL_COUNT] = {
     [QUARRY_CALL_DRAIN] = "drain",
     [QUARRY_CALL_STAT] = "stat",
     [QUARRY_CALL_VERIFY] = "verify",
+    [QUARRY_CALL_RESIZE] = "resize",
 };
 
 struct row {
@@ -53,6 +54,8 @@ static const struct row rows[] = {
      "the device is closed to this user: join the group quarry, or run as root"},
     {EACCES, QUARRY_CALL_FREE,
      "the object is another client's: let its owner free it, or transfer it here first"},
+    {EACCES, QUARRY_CALL_RESIZE,
+     "the range is another client's: let its owner resize it, or transfer it here first"},
     {EACCES, QUARRY_CALL_TRANSFER,
      "the object is another client's: only its owner can hand it on"},
     {EPROTO, QUARRY_CALL_OPEN,
@@ -74,8 +77,11 @@ static const struct row rows[] = {
     {EINVAL, QUARRY_CALL_TRANSFER,
      "an offset is no multiple of 8: transfer what alloc returned, not an address inside it"},
     {EINVAL, QUARRY_CALL_CREATE,
-     "an option is not valid: give bytes (heap) or object size, a multiple of 8, and count (fixed), "
-     "a printable name without '/', and an online NUMA node"},
+     "an option is not valid: give bytes (heap); object size, a multiple of 8, and count (fixed); "
+     "or max_bytes, granule and max_ranges (range); a printable name without '/', and an online NUMA "
+     "node"},
+    {EINVAL, QUARRY_CALL_RESIZE,
+     "size 0, or an offset that is no multiple of the granule: free the range to be rid of it"},
     {EINVAL, QUARRY_CALL_REGION_ADD, "bytes 0, or no such zone or NUMA node: see `quarryctl info`"},
     {EINVAL, ANY, "an argument is not valid: see the call's rules in <quarry/quarry.h>"},
     {E2BIG, ANY, "this library is newer than the module, and uses what it does not know: update it"},
@@ -107,6 +113,9 @@ static const struct row rows[] = {
     {EDQUOT, QUARRY_CALL_ALLOC,
      "this client owns as many bytes as it may: free some, or create the pool with a larger "
      "client limit"},
+    {EDQUOT, QUARRY_CALL_RESIZE,
+     "this client would own more bytes than it may: free some, or create the pool with a larger "
+     "client limit"},
     {EDQUOT, QUARRY_CALL_TRANSFER,
      "the receiver owns as many bytes as it may: let it free some first"},
     {EDQUOT, ANY,
@@ -124,6 +133,10 @@ static const struct row rows[] = {
      "or ask for less"},
     {ENOSPC, QUARRY_CALL_ALLOC,
      "the pool is full: free objects, add a region, or create it with a larger max_bytes"},
+    {ENOSPC, QUARRY_CALL_RESIZE,
+     "what follows the range is not free, or too small: allocate anew, move it, and free this one"},
+    {ENOSR, ANY,
+     "as many ranges are live as the pool can have: free some, or create it with more max_ranges"},
     {ENOSPC, ANY, "the pool is full and may not grow: create it with a larger max_bytes"},
     {ERANGE, QUARRY_CALL_ADDRESS,
      "outside the pool: use offsets from this pool and addresses from its mapping"},
@@ -140,6 +153,10 @@ static const struct row rows[] = {
      "too many clients own objects of this slab: transfer fewer, or objects of another size"},
     {EBUSY, ANY, "the region has objects or mapped pages in use: free them, then try again"},
     {EEXIST, ANY, "a pool of this user has this name: choose another (`quarryctl list`)"},
+    {EOPNOTSUPP, QUARRY_CALL_RESIZE,
+     "only ranges can be resized: allocate anew, copy, and free the old one"},
+    {EOPNOTSUPP, QUARRY_CALL_ALLOC,
+     "a range pool's objects have no address: use quarry_alloc_offset"},
     {EOPNOTSUPP, ANY, "not for this kind of pool, or not in this module: see `quarryctl info`"},
     {EAGAIN, ANY, "not now: try again (a socket may be non-blocking: wait with poll)"},
     {0, ANY, "no error"},

@@ -32,7 +32,7 @@ struct client {
 
 struct quarry_pool {
     struct client *client;
-    unsigned char *base; /* the pool's offset 0 */
+    unsigned char *base; /* the pool's offset 0; NULL: a range pool */
     uint64_t max_bytes;
     uint64_t pool_id;
     uint64_t object_size;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Objects: alloc, free, transfer, and offsets to addresses.
+ * Objects: alloc, free, transfer, resize, and offsets to addresses.
  *
  * All of it works on offsets in batches; the single calls are batches of one. A call of any count
  * is cut into pieces that the kernel takes. Costs one system call a piece.
@@ -125,6 +125,24 @@ int quarry_alloc_all(struct quarry_pool *pool, size_t bytes, size_t align, uint6
     return -1;
 }
 
+uint64_t quarry_resize(struct quarry_pool *pool, uint64_t offset, uint64_t bytes) {
+    struct quarry_resize resize = {
+        .size = sizeof resize,
+        .offset = offset,
+        .object_size = bytes,
+    };
+
+    return quarry_call_kernel(pool, QUARRY_IOC_RESIZE, &resize) < 0 ? 0 : resize.bytes;
+}
+
+/* A range pool's offsets are of memory that is not mapped here. */
+static bool has_addresses(const struct quarry_pool *pool) {
+    if (pool->base)
+        return true;
+    errno = EOPNOTSUPP;
+    return false;
+}
+
 uint64_t quarry_alloc_offset(struct quarry_pool *pool, size_t bytes, size_t align) {
     uint64_t offset;
 
@@ -132,7 +150,7 @@ uint64_t quarry_alloc_offset(struct quarry_pool *pool, size_t bytes, size_t alig
 }
 
 void *quarry_alloc_aligned(struct quarry_pool *pool, size_t bytes, size_t align) {
-    uint64_t offset = quarry_alloc_offset(pool, bytes, align);
+    uint64_t offset = has_addresses(pool) ? quarry_alloc_offset(pool, bytes, align) : QUARRY_NO_OFFSET;
 
     return offset == QUARRY_NO_OFFSET ? NULL : pool->base + offset;
 }
@@ -157,6 +175,8 @@ int quarry_free(struct quarry_pool *pool, void *object) {
 uint64_t quarry_offset(const struct quarry_pool *pool, const void *address) {
     uintptr_t distance = (uintptr_t)address - (uintptr_t)pool->base;
 
+    if (!has_addresses(pool))
+        return QUARRY_NO_OFFSET;
     if (distance < pool->max_bytes) /* an address below the base wraps around */
         return distance;
     errno = ERANGE;
@@ -164,6 +184,8 @@ uint64_t quarry_offset(const struct quarry_pool *pool, const void *address) {
 }
 
 void *quarry_span(const struct quarry_pool *pool, uint64_t offset, size_t bytes) {
+    if (!has_addresses(pool))
+        return NULL;
     if (offset < pool->max_bytes && bytes <= pool->max_bytes - offset)
         return pool->base + offset;
     errno = ERANGE;

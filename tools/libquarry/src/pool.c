@@ -98,6 +98,8 @@ static struct quarry_pool *enter(struct quarry_pool *pool, const struct admissio
         quarry_leave(pool);
         return NULL;
     }
+    if (admission->kind == QUARRY_KIND_RANGE)
+        return pool;
     if (admission->max_bytes > SIZE_MAX) {
         errno = EFBIG;
         quarry_leave(pool);
@@ -198,20 +200,24 @@ static bool all_zero(const unsigned char *bytes, size_t count) {
     return count == 0;
 }
 
+/* What the first version of struct quarry_options ends with is its name. */
+#define FIRST_OPTIONS offsetof(struct quarry_options, granule)
+
 /* The options as this library knows them, from a caller built with another version of the header. */
 static int read_options(const struct quarry_options *from, size_t bytes,
                         struct quarry_pool_create *create) {
     struct quarry_options options = {0};
 
-    if (bytes < sizeof options) {
+    if (bytes < FIRST_OPTIONS) {
         errno = EINVAL;
         return -1;
     }
-    if (!all_zero((const unsigned char *)from + sizeof options, bytes - sizeof options)) {
+    if (bytes > sizeof options &&
+        !all_zero((const unsigned char *)from + sizeof options, bytes - sizeof options)) {
         errno = E2BIG;
         return -1;
     }
-    memcpy(&options, from, sizeof options);
+    memcpy(&options, from, bytes < sizeof options ? bytes : sizeof options);
     *create = (struct quarry_pool_create){
         .size = sizeof *create,
         .flags = options.flags,
@@ -224,7 +230,10 @@ static int read_options(const struct quarry_options *from, size_t bytes,
         .object_size = options.object_size,
         .object_count = options.object_count,
         .client_limit = options.client_limit,
+        .granule = options.granule,
+        .max_ranges = options.max_ranges,
     };
+    memcpy(create->range_align, options.aligns, sizeof create->range_align);
     if (!options.name)
         return 0;
     if (strlen(options.name) >= sizeof create->name) {

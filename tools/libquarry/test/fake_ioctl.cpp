@@ -127,6 +127,27 @@ int alloc(Call& call, void* argument) {
                  [&](std::uint32_t i) { return grant(call, in.object_size, in.align, offsets[i]); });
 }
 
+int resize(Call& call, void* argument) {
+    struct quarry_resize in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags || !in.object_size) return EINVAL;
+    if (call.pool->kind != QUARRY_KIND_RANGE) return EOPNOTSUPP;
+    if (int error = check_owned(call, in.offset)) return error;
+    const std::uint64_t granule = call.pool->granule;
+    const std::uint64_t bytes = (in.object_size + granule - 1) / granule * granule;
+    const std::uint64_t at = in.offset / QUARRY_GRAIN, length = bytes / QUARRY_GRAIN;
+    Grain& head = call.pool->grain[at];
+    if (at + length > call.pool->bytes / QUARRY_GRAIN) return ENOSPC;
+    for (std::uint64_t i = head.length; i < length; i++)
+        if (call.pool->grain[at + i].covered) return ENOSPC;
+    for (std::uint64_t i = 0; i < head.length; i++) call.pool->grain[at + i].covered = i < length;
+    for (std::uint64_t i = 0; i < length; i++) call.pool->grain[at + i].covered = 1;
+    call.client->bytes += bytes - head.length * std::uint64_t{QUARRY_GRAIN};
+    head.length = static_cast<std::uint32_t>(length);
+    static_cast<struct quarry_resize*>(argument)->bytes = bytes;
+    return 0;
+}
+
 int free_objects(Call& call, void* argument) {
     struct quarry_free in;
     if (int error = copy_in(in, argument)) return error;
@@ -181,13 +202,18 @@ int new_client(int pool, bool creator) {
 int create(void* argument) {
     struct quarry_pool_create in;
     if (int error = copy_in(in, argument)) return error;
-    if ((in.flags & ~QUARRY_POOL_ZERO) || in.kind > QUARRY_KIND_FIXED ||
+    if ((in.flags & ~QUARRY_POOL_ZERO) || in.kind > QUARRY_KIND_RANGE ||
         in.zone > QUARRY_ZONE_LOWMEM || in.node < -1 || in.node > 0 || any(in.reserved))
         return EINVAL;
     const bool fixed = in.kind == QUARRY_KIND_FIXED;
     if (fixed && (!in.object_size || in.object_size % 8 || !in.object_count)) return EINVAL;
-    if (!fixed && !in.bytes) return EINVAL;
-    std::uint64_t bytes = in.bytes;
+    const bool range = in.kind == QUARRY_KIND_RANGE;
+    if (range ? in.bytes || !in.max_bytes || !in.max_ranges || in.granule < QUARRY_GRAIN ||
+                    (in.granule & (in.granule - 1)) || in.max_bytes % in.granule
+              : in.granule || in.max_ranges || any(in.range_align))
+        return EINVAL;
+    if (!fixed && !range && !in.bytes) return EINVAL;
+    std::uint64_t bytes = range ? in.max_bytes : in.bytes;
     if (fixed && __builtin_mul_overflow(in.object_size, in.object_count, &bytes)) return EOVERFLOW;
     bytes = (bytes + 4095) & ~4095ull;
     const std::uint64_t max = in.max_bytes ? (in.max_bytes + 4095) & ~4095ull : bytes;
@@ -207,6 +233,7 @@ int create(void* argument) {
     pool.max_bytes = max;
     pool.object_size = in.object_size;
     pool.object_count = in.object_count;
+    pool.granule = in.granule;
     pool.client_limit = in.client_limit;
     std::memcpy(pool.name, in.name, sizeof pool.name);
     const int client = new_client(slot, true);
@@ -372,6 +399,7 @@ int serve(int fd, unsigned long request, void* argument, unsigned batch_limit, i
     if (!call.client->area_mapped) return ENOTCONN;
     if (request == QUARRY_IOC_ALLOC) return alloc(call, argument);
     if (request == QUARRY_IOC_TRANSFER) return transfer(call, argument);
+    if (request == QUARRY_IOC_RESIZE) return resize(call, argument);
     return ENOTTY;
 }
 

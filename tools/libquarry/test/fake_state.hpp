@@ -51,6 +51,7 @@ struct Pool {
     std::uint64_t max_bytes;
     std::uint64_t object_size;
     std::uint64_t object_count;
+    std::uint64_t granule;
     std::uint64_t client_limit;
     char name[QUARRY_NAME_LEN];
     std::uint64_t allocs, frees, refused, transfers, reaps, reaped_objects;

@@ -79,6 +79,45 @@ TEST_F(Pool, CreateMakesFixedPools) {
     quarry_leave(pool);
 }
 
+TEST_F(Pool, ARangePoolGivesOffsetsAndNoAddresses) {
+    quarry_options options = {};
+    options.kind = QUARRY_KIND_RANGE;
+    options.max_bytes = 64 * 1024;
+    options.granule = 256;
+    options.max_ranges = 100;
+    quarry_pool* pool = quarry_create(nullptr, &options);
+    ASSERT_NE(pool, nullptr);
+    EXPECT_EQ(quarry_alloc(pool, 100), nullptr);
+    EXPECT_EQ(errno, EOPNOTSUPP);
+    EXPECT_EQ(fake::objects(), 0);
+    EXPECT_EQ(quarry_address(pool, 0), nullptr);
+    EXPECT_EQ(errno, EOPNOTSUPP);
+    EXPECT_EQ(quarry_offset(pool, &options), QUARRY_NO_OFFSET);
+    EXPECT_EQ(errno, EOPNOTSUPP);
+    const uint64_t range = quarry_alloc_offset(pool, 512, 0);
+    ASSERT_NE(range, QUARRY_NO_OFFSET);
+    EXPECT_EQ(quarry_resize(pool, range, 700), 768u);
+    EXPECT_EQ(quarry_resize(pool, range, 1 << 20), 0u);
+    EXPECT_EQ(errno, ENOSPC);
+    EXPECT_EQ(quarry_free_offset(pool, range), 0);
+    EXPECT_EQ(quarry_resize(pool, range, 100), 0u);
+    EXPECT_EQ(errno, EALREADY);
+    quarry_leave(pool);
+    EXPECT_EQ(fake::clients(), 0);
+}
+
+TEST_F(Pool, OptionsOfTheFirstVersionOfTheHeaderAreTaken) {
+    quarry_options options = heap();
+    options.granule = 77;  // behind the end of what that caller knows
+    quarry_pool* pool =
+        quarry_create_sized(nullptr, &options, offsetof(quarry_options, granule));
+    ASSERT_NE(pool, nullptr);
+    quarry_leave(pool);
+    EXPECT_EQ(quarry_create_sized(nullptr, &options, offsetof(quarry_options, granule) - 1),
+              nullptr);
+    EXPECT_EQ(errno, EINVAL);
+}
+
 TEST_F(Pool, CreateRefusesWrongOptionsWithTheirErrno) {
     struct Case {
         const char* what;

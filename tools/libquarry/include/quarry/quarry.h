@@ -77,6 +77,7 @@ enum quarry_call {
     QUARRY_CALL_DRAIN,
     QUARRY_CALL_STAT,
     QUARRY_CALL_VERIFY,
+    QUARRY_CALL_RESIZE,
     QUARRY_CALL_COUNT
 };
 
@@ -106,23 +107,27 @@ int quarry_info_sized(struct quarry_device *device, struct quarry_info *info, si
 
 /* What a new pool is to be. All zero but `bytes` is a good heap pool. */
 struct quarry_options {
-    uint32_t kind;         /* QUARRY_KIND_HEAP (0) or QUARRY_KIND_FIXED */
+    uint32_t kind;         /* QUARRY_KIND_HEAP (0), QUARRY_KIND_FIXED or QUARRY_KIND_RANGE */
     uint32_t flags;        /* QUARRY_POOL_ZERO */
     uint32_t zone;         /* QUARRY_ZONE_NORMAL (0) or QUARRY_ZONE_LOWMEM */
     bool on_node;          /* true: prefer NUMA node `node` */
     int32_t node;
     uint64_t bytes;        /* heap: bytes from the start */
-    uint64_t max_bytes;    /* heap: bytes that it may grow to; 0: `bytes` */
+    uint64_t max_bytes;    /* heap: bytes that it may grow to; 0: `bytes`. range: the capacity */
     uint64_t object_size;  /* fixed: bytes of an object, a multiple of 8 */
     uint64_t object_count; /* fixed: how many */
     uint64_t client_limit; /* most bytes that one client may own; 0: no limit */
     const char *name;      /* for people, at most 31 characters; NULL: the pool's id */
+    uint64_t granule;      /* range: bytes, a power of two; sizes are rounded up to it */
+    uint64_t max_ranges;   /* range: most that are live at a time */
+    uint64_t aligns[3];    /* range: alignments to be found without waste; 0: none */
 };
 
 /*
  * Makes a pool on `device` (NULL: opens QUARRY_DEVICE for this call), and makes this process its
  * creator and first client. Maps the pool's whole offset space; memory is taken from the system
- * when the pool's bytes are, not by the mapping. `options_bytes` is sizeof *options; see
+ * when the pool's bytes are, not by the mapping. A range pool has no memory and is not mapped: its
+ * objects are offsets alone, and what wants or gives an address fails with EOPNOTSUPP. `options_bytes` is sizeof *options; see
  * quarry_create(). Adds ENAMETOOLONG (name), and the errors of quarry_open() and mmap(2).
  */
 struct quarry_pool *quarry_create_sized(struct quarry_device *device,
@@ -222,6 +227,13 @@ size_t quarry_free_batch(struct quarry_pool *pool, const uint64_t *offsets, size
  */
 size_t quarry_transfer(struct quarry_pool *pool, uint64_t to, const uint64_t *offsets,
                        size_t count);
+
+/*
+ * Gives a range of this client another size where it is; returns its bytes in whole granules, or 0
+ * and errno: ENOSPC (what follows it is not free, or too small: allocate, move, free), EDQUOT, the
+ * errors of quarry_free_offset(), EOPNOTSUPP (no range pool). Then nothing has changed.
+ */
+uint64_t quarry_resize(struct quarry_pool *pool, uint64_t offset, uint64_t bytes);
 
 /* The offset of an address in the pool's mapping; QUARRY_NO_OFFSET and ERANGE outside it. */
 uint64_t quarry_offset(const struct quarry_pool *pool, const void *address);

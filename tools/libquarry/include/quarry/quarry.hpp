@@ -15,6 +15,8 @@
 
 #include <quarry/quarry.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
@@ -111,6 +113,9 @@ struct options {
     std::uint64_t object_count = 0;
     std::uint64_t client_limit = 0;
     const char* name = nullptr;
+    std::uint64_t granule = 0;  // range pools
+    std::uint64_t max_ranges = 0;
+    std::array<std::uint64_t, 3> aligns{};
 
     quarry_options to_c() const {
         quarry_options c = {};
@@ -125,6 +130,9 @@ struct options {
         c.object_count = object_count;
         c.client_limit = client_limit;
         c.name = name;
+        c.granule = granule;
+        c.max_ranges = max_ranges;
+        std::copy(aligns.begin(), aligns.end(), c.aligns);
         return c;
     }
 };
@@ -295,6 +303,12 @@ public:
         if (quarry_free_batch(get(), offsets.data(), offsets.size()) < offsets.size())
             return error::last(QUARRY_CALL_FREE);
         return {};
+    }
+
+    // The range's bytes from then on, in its place.
+    result<std::uint64_t> resize(std::uint64_t offset, std::uint64_t bytes) {
+        if (const auto now = quarry_resize(get(), offset, bytes)) return now;
+        return error::last(QUARRY_CALL_RESIZE);
     }
 
     // A T constructed in the pool, aligned as T asks (up to a page).

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+//
+// RangePool: ranges with owners, as a pool of kind range has them.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <vector>
+
+#include "../../module/core/pool/pool_audit.hpp"
+#include "../../module/core/pool/reaper.hpp"
+#include "host_platform.hpp"
+
+namespace quarry {
+namespace {
+
+using P = HostPlatform;
+
+class RangePoolTest : public ::testing::Test {
+protected:
+    static PoolConfig config() {
+        PoolConfig c;
+        c.max_pages = 1;
+        c.max_clients = 8;
+        c.range = {.capacity = 64 << 10, .granule = 64, .max_live = 300, .aligns = {1024}};
+        return c;
+    }
+    RangePoolTest() : pool(config()) {
+        EXPECT_EQ(pool.init(), Error::none);
+        for (u64 i = 0; i < 3; ++i) client[i] = *pool.clients().add(&pool, 100 + i, 0);
+    }
+    ~RangePoolTest() override {
+        for (auto* c : client) {
+            if (!c) continue;
+            Reaper<P>(pool).reap(*c);
+            pool.clients().remove(*c);
+        }
+        EXPECT_EQ(pool.ranges()->free_bytes(), pool.max_bytes());
+    }
+    void expect_clean() {
+        Audit audit;
+        PoolAudit<P>(pool, audit).run(true);
+        EXPECT_TRUE(audit.clean()) << audit.result().first << " at "
+                                   << audit.result().first_offset;
+    }
+    Error alloc(unsigned who, u64 size, Offset& out, u64 align = 1) {
+        return pool.alloc(*client[who], size, align, 1, &out, Context::may_sleep, false).why;
+    }
+    Error free(unsigned who, Offset offset) { return pool.free(*client[who], &offset, 1, why).why; }
+    Error move(unsigned from, unsigned to, Offset offset) {
+        return pool.transfer(*client[from], *client[to], &offset, 1, why).why;
+    }
+
+    Pool<P> pool;
+    Client<P>* client[3] = {};
+    PoolRefusal why;
+};
+
+TEST_F(RangePoolTest, ARangeBelongsToWhoTookIt) {
+    Offset a = 0;
+    ASSERT_EQ(alloc(0, 100, a), Error::none);
+    EXPECT_EQ(client[0]->bytes(), 128u);
+    EXPECT_EQ(client[0]->objects(), 1u);
+    EXPECT_EQ(free(1, a), Error::not_owner);
+    EXPECT_EQ(why.owner, 100u);
+    EXPECT_EQ(why.offset, a);
+    EXPECT_EQ(free(0, a + 64), Error::not_object);
+    EXPECT_EQ(free(0, a + 8), Error::misaligned);
+    EXPECT_EQ(free(0, 64 << 10), Error::out_of_range);
+    EXPECT_EQ(free(0, a), Error::none);
+    EXPECT_EQ(free(0, a), Error::already_free);
+    EXPECT_EQ(client[0]->bytes(), 0u);
+    expect_clean();
+}
+
+TEST_F(RangePoolTest, ABatchThatDoesNotFitIsGrantedAsFarAsItDoes) {
+    std::vector<Offset> out(300);
+    auto granted = pool.alloc(*client[0], 1024, 1, 70, out.data(), Context::may_sleep, false);
+    EXPECT_EQ(granted.done, 64u);
+    EXPECT_EQ(granted.why, Error::pool_full);
+    EXPECT_EQ(client[0]->bytes(), u64{64} << 10);
+    EXPECT_EQ(pool.free(*client[0], out.data(), 64, why).done, 64u);
+    granted = pool.alloc(*client[0], 1, 1, 301, out.data(), Context::may_sleep, false);
+    EXPECT_EQ(granted.done, 300u);
+    EXPECT_EQ(granted.why, Error::out_of_nodes);
+    EXPECT_EQ(client[0]->bytes(), u64{300} * 64);
+    expect_clean();
+}
+
+TEST_F(RangePoolTest, TheLimitOfAClientHoldsForAllocTransferAndResize) {
+    Client<P>* small = *pool.clients().add(&pool, 200, 256);
+    Offset out[4];
+    auto granted = pool.alloc(*small, 64, 1, 5, out, Context::may_sleep, false);
+    EXPECT_EQ(granted.done, 4u);
+    EXPECT_EQ(granted.why, Error::quota);
+    Offset other = 0;
+    ASSERT_EQ(alloc(0, 64, other), Error::none);
+    EXPECT_EQ(pool.transfer(*client[0], *small, &other, 1, why).why, Error::quota);
+    EXPECT_EQ(free(0, other), Error::none);
+    EXPECT_EQ(pool.resize(*small, out[3], 128, why).error(), Error::quota);
+    EXPECT_EQ(pool.free(*small, out, 1, why).done, 1u);
+    EXPECT_EQ(*pool.resize(*small, out[3], 128, why), 128u);
+    EXPECT_EQ(small->bytes(), 256u);
+    expect_clean();
+    Reaper<P>(pool).reap(*small);
+    pool.clients().remove(*small);
+}
+
+TEST_F(RangePoolTest, AReapTakesTheClientsOwnRangesAndNoOthers) {
+    Offset mine[40], theirs = 0;
+    for (auto& offset : mine) ASSERT_EQ(alloc(1, 200, offset), Error::none);
+    ASSERT_EQ(alloc(0, 64, theirs), Error::none);
+    ASSERT_EQ(move(1, 0, mine[7]), Error::none);
+    const auto taken = Reaper<P>(pool).reap(*client[1]);
+    EXPECT_EQ(taken.objects, 39u);
+    EXPECT_EQ(taken.bytes, 39u * 256);
+    EXPECT_EQ(client[1]->objects(), 0u);
+    EXPECT_EQ(free(0, mine[7]), Error::none);
+    EXPECT_EQ(free(0, theirs), Error::none);
+    expect_clean();
+}
+
+TEST_F(RangePoolTest, OtherKindsCannotResizeAndARangePoolHasNoRegions) {
+    PoolConfig heap;
+    heap.max_pages = 16;
+    heap.max_clients = 1;
+    Pool<P> other(heap);
+    ASSERT_EQ(other.init(), Error::none);
+    Client<P>* c = *other.clients().add(&other, 1, 0);
+    EXPECT_EQ(other.resize(*c, 0, 8, why).error(), Error::not_supported);
+    other.clients().remove(*c);
+    EXPECT_EQ(pool.buddy().region_count(), 0u);
+}
+
+TEST_F(RangePoolTest, RandomStepsAgreeWithAModelAndTheAuditAfterEach) {
+    struct Held {
+        unsigned owner;
+        u64 bytes;
+    };
+    std::map<Offset, Held> model;
+    std::mt19937_64 random(1);
+    for (int step = 0; step < 20000; ++step) {
+        const unsigned who = random() % 3;
+        auto it = model.begin();
+        if (!model.empty()) std::advance(it, random() % model.size());
+        switch (random() % 5) {
+        case 0:
+        case 1: {
+            Offset out = 0;
+            const u64 size = 1 + random() % 2000, align = u64{1} << random() % 12;
+            const Error e = alloc(who, size, out, align);
+            ASSERT_TRUE(ok(e) || e == Error::pool_full || e == Error::out_of_nodes);
+            if (!ok(e)) break;
+            ASSERT_EQ(out % align, 0u);
+            const u64 bytes = round_up(size, 64);
+            const auto next = model.lower_bound(out);
+            ASSERT_TRUE(next == model.end() || out + bytes <= next->first);
+            if (next != model.begin()) {
+                const auto before = std::prev(next);
+                ASSERT_LE(before->first + before->second.bytes, out);
+            }
+            model[out] = {who, bytes};
+            break;
+        }
+        case 2:
+            if (model.empty()) break;
+            ASSERT_EQ(free(who, it->first),
+                      who == it->second.owner ? Error::none : Error::not_owner);
+            if (who == it->second.owner) model.erase(it);
+            break;
+        case 3: {
+            if (model.empty()) break;
+            const unsigned to = random() % 3;
+            ASSERT_EQ(move(who, to, it->first),
+                      who == it->second.owner ? Error::none : Error::not_owner);
+            if (who == it->second.owner) it->second.owner = to;
+            break;
+        }
+        default: {
+            if (model.empty()) break;
+            const u64 size = 1 + random() % 3000;
+            const auto now = pool.resize(*client[it->second.owner], it->first, size, why);
+            const auto next = std::next(it);
+            const u64 room = (next == model.end() ? pool.max_bytes() : next->first) - it->first;
+            ASSERT_EQ(static_cast<bool>(now), round_up(size, 64) <= room);
+            if (now) it->second.bytes = *now;
+        }
+        }
+        if (step % 16) continue;
+        expect_clean();
+        u64 bytes = 0;
+        for (const auto& [offset, held] : model) bytes += held.bytes;
+        ASSERT_EQ(client[0]->bytes() + client[1]->bytes() + client[2]->bytes(), bytes);
+        ASSERT_EQ(pool.ranges()->free_bytes(), pool.max_bytes() - bytes);
+    }
+}
+
+TEST(RangePool, EachRefusedMetadataAllocationIsAnErrorAndLeavesNothing) {
+    PoolConfig c;
+    c.max_pages = 1;
+    c.max_clients = 2;
+    c.range = {.capacity = 4096, .granule = 64, .max_live = 10};
+    for (u64 n = 1;; ++n) {
+        ASSERT_LT(n, 50u);
+        P::refuse_allocation(n);
+        {
+            Pool<P> pool(c);
+            const Error e = pool.init();
+            EXPECT_EQ(e, P::refusals() ? Error::no_memory : Error::none);
+        }
+        if (!P::refusals()) break;
+    }
+}
+
+TEST(RangePool, WhatItsRecordsTakeIsSaidBeforehand) {
+    const RangeShape shape{.capacity = 1 << 20, .granule = 16, .max_live = 1000, .aligns = {256}};
+    PoolConfig c;
+    c.max_pages = 1;
+    c.max_clients = 1;
+    c.range = shape;
+    Pool<P> pool(c);
+    const u64 before = P::meta_bytes();
+    ASSERT_EQ(pool.init(), Error::none);
+    EXPECT_EQ(pool.ranges()->meta_bytes(), *RangePool<P>::required_meta_bytes(shape));
+    EXPECT_GE(P::meta_bytes() - before, pool.ranges()->meta_bytes());
+    EXPECT_EQ(RangePool<P>::required_meta_bytes({.capacity = 1, .max_live = kMaxRanges + 1}).error(),
+              Error::too_large);
+}
+
+}  // namespace
+}  // namespace quarry
