@@ -295,29 +295,6 @@ TEST_F(reaper, an_open_proc_maps_does_not_delay_the_reap_of_an_open_descriptor)
 	close(maps);
 }
 
-TEST_F(reaper, a_client_without_a_descriptor_is_reaped_while_its_maps_are_open)
-{
-	char path[64];
-	pid_t pid;
-	int mem;
-
-	/* No descriptor: only the mapping stands for the client. */
-	pid = CHILD(close(p.fd); WAIT_TO_BE_KILLED);
-	wait_for(self->up[0]);
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	mem = open(path, O_RDONLY);
-	ASSERT_GE(mem, 0);
-	kill(pid, SIGKILL);
-	EXPECT_EQ(status_of(pid), 128 + SIGKILL);
-	close(mem);
-	/* Back by now in any case; in time or late. */
-	struct quarry_stat now = stat_of(self->pool.fd);
-
-	EXPECT_EQ(now.objects, 0);
-	EXPECT_EQ(now.reaped_objects, (uint64_t)OBJECTS);
-	EXPECT_EQ(now.reaps, self->reaps + 1);
-}
-
 /*
  * Holds another process's address space for sure, and as long as we want: process_vm_readv
  * into a page of ours that is not there yet. The copy waits for us to fill the page, and the
