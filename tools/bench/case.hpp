@@ -23,11 +23,13 @@ namespace bench {
 }
 
 // `quarry` runs on Quarry; `malloc`, if there is one, is the same work by malloc, which is
-// glibc's or a preloaded one.
+// glibc's or a preloaded one. A case of several threads says so: run.sh then lets the process
+// have as many CPUs, and together.hpp gives each thread one.
 struct Case {
     const char* name;
     double (*quarry)();
     double (*malloc)() = nullptr;
+    unsigned threads = 1;
 };
 
 inline std::vector<Case>& cases() {
@@ -37,6 +39,22 @@ inline std::vector<Case>& cases() {
 // A file's cases, as a namespace-scope object in it.
 struct Cases {
     Cases(std::initializer_list<Case> some) { cases().insert(cases().end(), some); }
+};
+
+// A curve: the same figure with 10, 100, .. live objects, launched for each number alone.
+struct Curve {
+    const char* name;
+    double (*quarry)(uint64_t live);
+    double (*malloc)(uint64_t live) = nullptr;
+    uint64_t last = 1'000'000;
+};
+
+inline std::vector<Curve>& curves() {
+    static std::vector<Curve> all;
+    return all;
+}
+struct Curves {
+    Curves(std::initializer_list<Curve> some) { curves().insert(curves().end(), some); }
 };
 
 inline double now() {
