@@ -45,6 +45,15 @@ inline unsigned pin() {
         return wait_for_drain();
     return slot.cpu;
 }
+// A reader need not wait for a drain.
+inline void read_enter() {
+    Slot& slot = *own;
+    if (slot.inside.load(std::memory_order_relaxed)) [[unlikely]]
+        enter_slow(false);
+    else
+        set_inside(slot);
+}
+// Ends either.
 inline void unpin() {
     Slot& slot = *own;
     if (slot.nested) [[unlikely]]
@@ -52,5 +61,8 @@ inline void unpin() {
     else
         slot.inside.store(0, std::memory_order_release);
 }
+
+// Bytes of metadata that the core has now, retired blocks left out.
+uint64_t meta_bytes();
 
 }  // namespace bench

@@ -30,7 +30,7 @@ import sys
 
 import curves
 import rules
-from bars import BARS, with_yardsticks
+from bars import BARS, CLASSES, with_yardsticks
 
 
 def number(value):
@@ -71,6 +71,12 @@ def family(name):
     return name
 
 
+def named(cases):
+    """Names of cases; a whole family by its own."""
+    whole = {f for f in map(family, cases) if [family(c) for c in cases].count(f) == len(CLASSES)}
+    return dict.fromkeys(family(c) if family(c) in whole else c for c in cases)
+
+
 def share(case):
     """How much of its bar a case uses."""
     return case["ratio"] / case["bar"] if case["ratio"] is not None and case["bar"] else 0
@@ -80,6 +86,8 @@ def shown(judged):
     """Of each family whose cases all met their bars the one that is nearest to its own."""
     families = {}
     for case, bars in judged:
+        if case["quarry"] is None:  # told behind the table, with its reason
+            continue
         families.setdefault(family(case["name"]), []).append((case, bars))
     for name, members in families.items():
         odd = [m for m in members if m[0]["met"] is not True]
@@ -103,8 +111,11 @@ def closing(judged, run):
     missed = [f"{case['name']} {number(bar['ratio'])} ({bar['sense']} {bar['bar']:g}"
               f" to {bar['yardstick']})"
               for case, bars in judged for bar in bars if bar["met"] is False]
-    lacking = [f"{case['name']}: {who}: {why}"
-               for case, _ in judged for who, why in case.get("missing", {}).items()]
+    reasons = {}
+    for case, _ in judged:
+        for who, why in case.get("missing", {}).items():
+            reasons.setdefault((who, why), []).append(case["name"])
+    lacking = [f"{' '.join(named(cases))}: {who}: {why}" for (who, why), cases in reasons.items()]
     lacking += [f"curve {who[0]}: {who[1]}: {why[0]}" for who, why in run.failures.items()
                 if who[0] not in run.wanted]
     barred = [case for case, _ in judged if case["bar"] is not None]

@@ -211,6 +211,14 @@ class Table(unittest.TestCase):
         self.assertIn("hot-64: tcmalloc: 1 of 1 launches failed: exit 139", text)
         self.assertEqual(found["cases"][0]["peers"].get("tcmalloc"), None)
 
+    def test_cases_that_lack_the_same_are_one_line(self):
+        status, text, _ = self.screen({"tail": {"quarry": 0.01}}, more=["fact\tselection\tall"])
+        self.assertEqual(status, 1)
+        line = next(found for found in text.splitlines() if "no such case" in found)
+        self.assertIn("hot-64 lifo-64", line)
+        self.assertEqual(line.count("metadata-client-"), 1)
+        self.assertNotIn("hot-64  ", text)
+
     def test_the_report_says_the_machine_its_load_and_the_versions(self):
         _, text, found = self.screen({"hot-64": malloc(3, 6, 5, 4, 9)},
                                      more=["fact\tload\t0.1 0.2 0.3; 0.4 0.2 0.3"])
