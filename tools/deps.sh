@@ -24,7 +24,7 @@ vm=("${build[@]}" qemu-system-x86 busybox-static cpio xz-utils zstd kmod gcc-mul
 	libcap2-bin python3)
 # The core on the host: unit tests, sanitizers, fuzzers, benchmarks and their peers.
 host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang llvm libjemalloc-dev
-	libgoogle-perftools-dev libmimalloc-dev python3)
+	libgoogle-perftools-dev libmimalloc-dev python3 valgrind)
 # libquarry, quarryctl, the recorder and the libbpf tools.
 tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang llvm bpftool pkg-config
 	nlohmann-json3-dev libgtest-dev sqlite3)

@@ -27,6 +27,12 @@ bench-host: ## benchmarks of the core against the mallocs (CASES="name or patter
 	@$(MAKE) --no-print-directory $(BENCH_BUILD)/host_bench
 	@$(BENCH_DIR)/run.sh "$(CASES)" "$(LAUNCHES)"
 
+.PHONY: bench-count
+bench-count: ## instructions and cache misses of one pair, by callgrind (CASES="name ...")
+	@tools/deps.sh host
+	@$(MAKE) --no-print-directory $(BENCH_BUILD)/host_bench
+	@python3 -B $(BENCH_DIR)/count.py $(CASES)
+
 .PHONY: test-bench-report
 test-bench-report: ## tests of the benchmarks' report: its rules, its table, its curves
 	@tools/deps.sh host

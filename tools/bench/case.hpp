@@ -65,6 +65,15 @@ inline double now() {
 
 inline void touch(void* p) { *static_cast<volatile uint64_t*>(p) = 1; }
 
+// Where the timed part begins and ends, for a profiler (count.sh): functions of their own. With
+// QUARRY_BENCH_PAIRS in the environment the pairs between them go to stderr.
+[[gnu::noinline]] inline void timed_begin() { __asm__ volatile(""); }
+[[gnu::noinline]] inline void timed_end(uint64_t pairs) {
+    __asm__ volatile("" : : "r"(pairs));
+    if (std::getenv("QUARRY_BENCH_PAIRS"))
+        std::fprintf(stderr, "pairs %lu\n", static_cast<unsigned long>(pairs));
+}
+
 // Calls round(), which does `pairs` pairs, until the clock says enough; ns per pair.
 template <typename Round>
 double measure(uint64_t pairs, Round&& round) {
@@ -74,12 +83,14 @@ double measure(uint64_t pairs, Round&& round) {
     for (const double start = now(); now() - start < kWarm;)
         for (uint64_t i = 0; i < rounds; ++i) round();
     uint64_t done = 0;
+    timed_begin();
     const double start = now();
     double end = start;
     while ((end = now()) - start < kTimed) {
         for (uint64_t i = 0; i < rounds; ++i) round();
         done += rounds * pairs;
     }
+    timed_end(done);
     return (end - start) / static_cast<double>(done);
 }
 

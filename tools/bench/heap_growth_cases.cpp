@@ -3,7 +3,8 @@
 // What the heap costs by what is live.
 //
 //   growth-hot     a hot pair with 10^6 live over one with 10^3 live, of each size class; the
-//                  worst class's ratio. Least of many short slices, the two in turn
+//                  worst class's ratio. Least of many short slices, the two in turn; each
+//                  slice has another slot for its pair, so that no address decides
 //   growth-random  of 10^6 live objects of 64 bytes a random one is replaced
 //   curve-hot      a hot pair of 64 bytes with so many live
 //   curve-random   as growth-random, with so many live
@@ -41,7 +42,7 @@ std::vector<void*> fill(A& a, uint64_t live, uint64_t size) {
 double ratio_of_class(uint64_t size, const Memory& small, const Memory& large) {
     constexpr uint64_t kFew = 1000;
     constexpr uint64_t kMany = 1'000'000;
-    constexpr int kSlices = 40;
+    constexpr int kSlices = 100;
     constexpr uint64_t kPairs = 20'000;
     Quarry few(small);
     Quarry many(large);
@@ -50,6 +51,7 @@ double ratio_of_class(uint64_t size, const Memory& small, const Memory& large) {
     double least[2] = {1e30, 1e30};
     for (int slice = 0; slice < 2 * kSlices; ++slice) {
         Quarry& a = slice % 2 ? many : few;
+        touch(a.alloc(size));
         const double start = now();
         for (uint64_t i = 0; i < kPairs; ++i) pair(a, size);
         const double spent = now() - start;

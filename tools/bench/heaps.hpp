@@ -52,18 +52,22 @@ public:
 
     void* alloc(uint64_t size) {
         uint64_t offset;
-        const unsigned cpu = pin();
-        const bool got = quarry_core_heap_try_alloc(heap_, cpu, size, &offset);
-        unpin();
+        bool got;
+        {
+            Pinned pinned;
+            got = quarry_core_heap_try_alloc(heap_, pinned.cpu(), size, &offset);
+        }
         if (!got && quarry_core_heap_alloc(heap_, size, 8, &offset, QUARRY_MAY_SLEEP)) [[unlikely]]
             die("an allocation failed");
         return base_ + offset;
     }
     void free(void* p) {
         const uint64_t offset = static_cast<uint64_t>(static_cast<char*>(p) - base_);
-        const unsigned cpu = pin();
-        const bool done = quarry_core_heap_try_free(heap_, cpu, offset);
-        unpin();
+        bool done;
+        {
+            Pinned pinned;
+            done = quarry_core_heap_try_free(heap_, pinned.cpu(), offset);
+        }
         if (!done && quarry_core_heap_free(heap_, offset)) [[unlikely]]
             die("a free failed");
     }

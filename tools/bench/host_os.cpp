@@ -92,7 +92,7 @@ namespace bench {
 
 uint64_t meta_bytes() { return meta.load(std::memory_order_relaxed); }
 
-constinit Slot no_slot{1};
+constinit Slot no_slot{1, 1};
 constinit thread_local Slot* own = &no_slot;
 
 unsigned enter_slow(bool pin) {
@@ -101,13 +101,19 @@ unsigned enter_slow(bool pin) {
         ++slot.nested;
         return slot.cpu;
     }
+    if (pin) return pin_slow().cpu;
     set_inside(slot);
-    while (pin && slot.stop.load(std::memory_order_acquire)) {
+    return slot.cpu;
+}
+Slot& pin_slow() {
+    Slot& slot = here();
+    set_inside(slot);
+    while (slot.stop.load(std::memory_order_acquire)) {
         slot.inside.store(0, std::memory_order_release);
         while (slot.stop.load(std::memory_order_acquire)) sched_yield();
         set_inside(slot);
     }
-    return slot.cpu;
+    return slot;
 }
 unsigned wait_for_drain() {
     own->inside.store(0, std::memory_order_release);
