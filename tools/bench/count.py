@@ -5,7 +5,8 @@ wrong branches, counted by callgrind in a case's timed part. Where time is noisy
     count.py [CASE...]      on Quarry and each malloc that is installed
 
 Cases of one thread that measure() runs (case.hpp); the default is those of the heap. Misses
-are those of a modelled cache of this machine's sizes; locked instructions are in no model.
+are those of a model: 32 KiB of 8 ways, and behind it 512 KiB of 8; wrong branches too. Locked
+instructions are in no model.
 """
 import os
 import re
@@ -18,7 +19,7 @@ LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2",
              "tcmalloc": "libtcmalloc_minimal.so.4"}
 CASES = ["hot-64", "lifo-64", "random-64", "lifo-1024", "random-1024", "mixed-1k", "mixed-10k"]
 COLUMNS = {"instr": ["Ir"], "reads": ["Dr"], "writes": ["Dw"], "L1 miss": ["D1mr", "D1mw"],
-           "LL miss": ["DLmr", "DLmw"], "branches": ["Bc", "Bi"], "wrong": ["Bcm", "Bim"]}
+           "L2 miss": ["DLmr", "DLmw"], "branches": ["Bc", "Bi"], "wrong": ["Bcm", "Bim"]}
 
 
 def self_costs(path):
@@ -54,6 +55,7 @@ def count(case, allocator):
         env["LD_PRELOAD"] = LIBRARIES[allocator]
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--cache-sim=yes",
+         "--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64",
          "--branch-sim=yes", "--zero-before=bench::timed_begin()",
          "--dump-before=bench::timed_end(unsigned long)", BENCH, case,
          "quarry" if allocator == "quarry" else "malloc"],

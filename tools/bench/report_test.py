@@ -13,6 +13,7 @@ import unittest
 import xml.etree.ElementTree as xml
 
 import bars
+import count
 import curves
 import report
 import rules
@@ -308,6 +309,30 @@ class Curves(unittest.TestCase):
 
     def test_one_point_is_drawn(self):
         xml.fromstring(curves.svg("c", {"quarry": {10: 5.0}}))
+
+
+class Count(unittest.TestCase):
+    DUMP = """events: Ir Dr
+fn=(1) first
+0 10 3
+calls=2 0
+0 70 20
++3 5 1
+fn=(2) second
+cfn=(3) third
+calls=1 0
+0 9 9
+0 4 2
+fn=(1)
+0 1 1
+"""
+
+    def test_only_a_functions_own_costs_are_its(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".1") as file:
+            file.write(self.DUMP)
+            file.flush()
+            self.assertEqual(count.self_costs(file.name),
+                             (["Ir", "Dr"], {"first": [16, 5], "second": [4, 2]}))
 
 
 if __name__ == "__main__":
