@@ -334,6 +334,13 @@ fn=(1)
             self.assertEqual(count.self_costs(file.name),
                              (["Ir", "Dr"], {"first": [16, 5], "second": [4, 2]}))
 
+    def test_a_function_goes_by_its_name_without_types(self):
+        for name, wanted in (("quarry_core_heap_try_free", "try_free"), ("_int_free", "_int_free"),
+                             ("quarry::Result<quarry::X> quarry::PageCache<P, 12u>::alloc(quarry::Zone)",
+                              "PageCache::alloc"),
+                             ("double (anonymous namespace)::hot_64<bench::Quarry>()", "case")):
+            self.assertEqual(count.short(name), wanted)
+
 
 if __name__ == "__main__":
     suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])

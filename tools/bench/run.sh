@@ -59,7 +59,7 @@ find_peers() {
 			continue
 		fi
 		preload[$peer]=$path
-		note version "$peer" "$(dpkg-query -W -f='${Version}' "${package[$peer]}")"
+		note version "$peer" "$(dpkg-query -W -f='${Version}' "${package[$peer]}" || echo unknown)"
 	done
 }
 
@@ -120,12 +120,16 @@ launch() { # ALLOCATOR CPUS ARGUMENT...: those of host_bench, without the alloca
 	[[ -z $reason ]]
 }
 
-# The last CPU for one thread; the last so many for more.
+# Of the CPUs that this process may use the last one for one thread; the last so many for more.
 cpus_for() { # THREADS
-	local all
-	all=$(nproc)
-	[[ $1 -le $all ]] || return 1
-	if [[ $1 -eq 1 ]]; then echo $((all - 1)); else echo "$((all - $1))-$((all - 1))"; fi
+	local all=() range ranges
+	IFS=, read -r -a ranges < <(awk '/^Cpus_allowed_list/ {print $2}' /proc/self/status)
+	for range in "${ranges[@]}"; do
+		mapfile -t -O ${#all[@]} all < <(seq "${range%-*}" "${range#*-}")
+	done
+	[[ $1 -le ${#all[@]} ]] || return 1
+	local IFS=,
+	echo "${all[*]: -$1}"
 }
 
 # Allocators of a case that can be launched, from another one on in each round.
