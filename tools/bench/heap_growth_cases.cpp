@@ -43,13 +43,16 @@ double ratio_of_class(uint64_t size, const Memory& small, const Memory& large) {
     constexpr uint64_t kFew = 1000;
     constexpr uint64_t kMany = 1'000'000;
     constexpr int kSlices = 100;
+    constexpr int kMost = 5 * kSlices;   // while the machine's noise, or the heap, shows
+    constexpr double kQuiet = 1.05;
     constexpr uint64_t kPairs = 20'000;
     Quarry few(small);
     Quarry many(large);
     fill(few, kFew, size);
     fill(many, kMany, size);
     double least[2] = {1e30, 1e30};
-    for (int slice = 0; slice < 2 * kSlices; ++slice) {
+    for (int slice = 0; slice < 2 * kMost; ++slice) {
+        if (slice >= 2 * kSlices && least[1] < kQuiet * least[0]) break;
         Quarry& a = slice % 2 ? many : few;
         touch(a.alloc(size));
         const double start = now();
