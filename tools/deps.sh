@@ -22,9 +22,11 @@ kunit=("${kernels[@]}" busybox-static python3)
 # Test programs in a virtual machine; gcc-multilib builds the -m32 callers.
 vm=("${build[@]}" qemu-system-x86 busybox-static cpio xz-utils zstd kmod gcc-multilib liburing-dev
 	libcap2-bin python3)
-# The core on the host: unit tests, sanitizers, fuzzers, benchmarks and their peers.
+# The core on the host: unit tests, sanitizers, fuzzers; the benchmarks' peers.
 host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang libclang-rt-dev llvm libjemalloc-dev
 	libgoogle-perftools-dev libmimalloc-dev)
+# Benchmarks of the core against the mallocs; instruction counts by callgrind.
+bench=("${host[@]}" python3 valgrind)
 # libquarry, quarryctl, the recorder and the libbpf tools.
 tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang libclang-rt-dev llvm bpftool pkg-config
 	nlohmann-json3-dev libgtest-dev sqlite3)
@@ -33,7 +35,7 @@ check=("${build[@]}" shellcheck clang clang-tidy python3 perl codespell)
 # `make run`: the virtual machine, bpftrace in it, and the programs that are recorded.
 run=("${vm[@]}" bpftrace bpftool sqlite3 perl git g++)
 
-groups=(build kernels kunit vm host tools check run)
+groups=(build kernels kunit vm host bench tools check run)
 
 die() {
 	echo "deps: $*" >&2

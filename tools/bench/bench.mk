@@ -22,7 +22,18 @@ $(BENCH_BUILD)/host_bench: $(patsubst $(BENCH_DIR)/%.cpp,$(BENCH_BUILD)/%.o,$(wi
 	g++ -no-pie -pthread $^ -o $@
 
 .PHONY: bench-host
-bench-host: ## benchmarks of the core against the mallocs (CASES=..., LAUNCHES=5)
-	@tools/deps.sh host
+bench-host: ## benchmarks of the core against the mallocs (CASES="name or pattern ...", LAUNCHES=5)
+	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory $(BENCH_BUILD)/host_bench
 	@$(BENCH_DIR)/run.sh "$(CASES)" "$(LAUNCHES)"
+
+.PHONY: bench-count
+bench-count: ## instructions and cache misses of one pair, by callgrind (CASES="name ...")
+	@tools/deps.sh bench
+	@$(MAKE) --no-print-directory $(BENCH_BUILD)/host_bench
+	@python3 -B $(BENCH_DIR)/count.py $(CASES)
+
+.PHONY: test-bench-report
+test-bench-report: ## tests of the benchmarks' report: its rules, its table, its curves
+	@tools/deps.sh bench
+	@python3 -B $(BENCH_DIR)/report_test.py

@@ -23,11 +23,13 @@ namespace bench {
 }
 
 // `quarry` runs on Quarry; `malloc`, if there is one, is the same work by malloc, which is
-// glibc's or a preloaded one.
+// glibc's or a preloaded one. A case of several threads says so: run.sh then lets the process
+// have as many CPUs, and together.hpp gives each thread one.
 struct Case {
     const char* name;
     double (*quarry)();
     double (*malloc)() = nullptr;
+    unsigned threads = 1;
 };
 
 inline std::vector<Case>& cases() {
@@ -39,6 +41,22 @@ struct Cases {
     Cases(std::initializer_list<Case> some) { cases().insert(cases().end(), some); }
 };
 
+// A curve: the same figure with 10, 100, .. live objects, launched for each number alone.
+struct Curve {
+    const char* name;
+    double (*quarry)(uint64_t live);
+    double (*malloc)(uint64_t live) = nullptr;
+    uint64_t last = 1'000'000;
+};
+
+inline std::vector<Curve>& curves() {
+    static std::vector<Curve> all;
+    return all;
+}
+struct Curves {
+    Curves(std::initializer_list<Curve> some) { curves().insert(curves().end(), some); }
+};
+
 inline double now() {
     timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -46,6 +64,15 @@ inline double now() {
 }
 
 inline void touch(void* p) { *static_cast<volatile uint64_t*>(p) = 1; }
+
+// Where the timed part begins and ends, for a profiler (count.sh): functions of their own. With
+// QUARRY_BENCH_PAIRS in the environment the pairs between them go to stderr.
+[[gnu::noinline]] inline void timed_begin() { __asm__ volatile(""); }
+[[gnu::noinline]] inline void timed_end(uint64_t pairs) {
+    __asm__ volatile("" : : "r"(pairs));
+    if (std::getenv("QUARRY_BENCH_PAIRS"))
+        std::fprintf(stderr, "pairs %lu\n", static_cast<unsigned long>(pairs));
+}
 
 // Calls round(), which does `pairs` pairs, until the clock says enough; ns per pair.
 template <typename Round>
@@ -56,12 +83,14 @@ double measure(uint64_t pairs, Round&& round) {
     for (const double start = now(); now() - start < kWarm;)
         for (uint64_t i = 0; i < rounds; ++i) round();
     uint64_t done = 0;
+    timed_begin();
     const double start = now();
     double end = start;
     while ((end = now()) - start < kTimed) {
         for (uint64_t i = 0; i < rounds; ++i) round();
         done += rounds * pairs;
     }
+    timed_end(done);
     return (end - start) / static_cast<double>(done);
 }
 

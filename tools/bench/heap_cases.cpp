@@ -1,70 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// The heap against malloc: pairs of 64 bytes, and mixed sizes. Every object's first word is written. Random choices are drawn beforehand, the same for
-// every allocator. The heap is called as a driver's wrapper calls it: pin, the extern C
-// entry in another object, unpin; the whole call where the fast half does not serve.
-#include <sys/mman.h>
-
-#include <cstring>
+// The heap against malloc: pairs of 64 bytes, and mixed sizes. Every object's first word is
+// written. Random choices are drawn beforehand, the same for every allocator.
 #include <random>
 
-#include "case.hpp"
-#include "host_os.hpp"
+#include "heaps.hpp"
 
 namespace {
 
-using bench::die;
+using bench::Malloc;
 using bench::measure;
+using bench::Quarry;
 using bench::touch;
-
-constexpr uint64_t kBytes = uint64_t{1} << 30;
-
-struct Malloc {
-    void* alloc(uint64_t size) { return std::malloc(size); }
-    void free(void* p) { std::free(p); }
-    void finish() {}
-};
-
-class Quarry {
-public:
-    Quarry() {
-        void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) die("no memory");
-        base_ = static_cast<char*>(memory);
-        if (quarry_core_heap_create(kBytes / 4096, base_, &heap_)) die("no heap");
-        if (quarry_core_heap_add_region(heap_, 0, kBytes / 4096, QUARRY_CORE_NORMAL))
-            die("no region");
-    }
-    void* alloc(uint64_t size) {
-        uint64_t offset;
-        const unsigned cpu = bench::pin();
-        const bool got = quarry_core_heap_try_alloc(heap_, cpu, size, &offset);
-        bench::unpin();
-        if (!got && quarry_core_heap_alloc(heap_, size, 8, &offset, QUARRY_MAY_SLEEP)) [[unlikely]]
-            die("an allocation failed");
-        return base_ + offset;
-    }
-    void free(void* p) {
-        const uint64_t offset = static_cast<uint64_t>(static_cast<char*>(p) - base_);
-        const unsigned cpu = bench::pin();
-        const bool done = quarry_core_heap_try_free(heap_, cpu, offset);
-        bench::unpin();
-        if (!done && quarry_core_heap_free(heap_, offset)) [[unlikely]]
-            die("a free failed");
-    }
-    // Nothing was lost or torn meanwhile.
-    void finish() {
-        quarry_core_audit audit;
-        quarry_core_heap_verify(heap_, 1, &audit);
-        if (audit.faults) die(audit.first);
-        quarry_core_heap_destroy(heap_);
-    }
-
-private:
-    char* base_;
-    quarry_core_heap* heap_;
-};
 
 // `batch` objects of 64 bytes, freed last first or in random order.
 template <typename A>

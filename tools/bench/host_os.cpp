@@ -83,11 +83,16 @@ std::atomic<unsigned>& word(struct quarry_os_lock* lock) {
     return *reinterpret_cast<std::atomic<unsigned>*>(lock);
 }
 
+// Bytes of metadata by the sizes that the core has asked for.
+std::atomic<uint64_t> meta{0};
+
 }  // namespace
 
 namespace bench {
 
-constinit Slot no_slot{1};
+uint64_t meta_bytes() { return meta.load(std::memory_order_relaxed); }
+
+constinit Slot no_slot{1, 1};
 constinit thread_local Slot* own = &no_slot;
 
 unsigned enter_slow(bool pin) {
@@ -96,13 +101,19 @@ unsigned enter_slow(bool pin) {
         ++slot.nested;
         return slot.cpu;
     }
+    if (pin) return pin_slow().cpu;
     set_inside(slot);
-    while (pin && slot.stop.load(std::memory_order_acquire)) {
+    return slot.cpu;
+}
+Slot& pin_slow() {
+    Slot& slot = here();
+    set_inside(slot);
+    while (slot.stop.load(std::memory_order_acquire)) {
         slot.inside.store(0, std::memory_order_release);
         while (slot.stop.load(std::memory_order_acquire)) sched_yield();
         set_inside(slot);
     }
-    return slot.cpu;
+    return slot;
 }
 unsigned wait_for_drain() {
     own->inside.store(0, std::memory_order_release);
@@ -116,14 +127,21 @@ extern "C" {
 void* quarry_os_meta_alloc(size_t bytes, quarry_context context) {
     if (context == QUARRY_MAY_SLEEP) reclaim();
     const size_t padded = (bytes + 63) / 64 * 64;
-    void* meta = std::aligned_alloc(64, padded);
-    return meta ? std::memset(meta, 0, padded) : nullptr;
+    void* block = std::aligned_alloc(64, padded);
+    if (!block) return nullptr;
+    meta.fetch_add(bytes, std::memory_order_relaxed);
+    return std::memset(block, 0, padded);
 }
-void quarry_os_meta_free(void* meta, size_t) { std::free(meta); }
-void quarry_os_meta_retire(void* meta, size_t) {
+void quarry_os_meta_free(void* block, size_t bytes) {
+    if (!block) return;
+    meta.fetch_sub(bytes, std::memory_order_relaxed);
+    std::free(block);
+}
+void quarry_os_meta_retire(void* block, size_t bytes) {
+    meta.fetch_sub(bytes, std::memory_order_relaxed);
     std::lock_guard guard(limbo.mutex);
-    *static_cast<void**>(meta) = limbo.first;
-    limbo.first = meta;
+    *static_cast<void**>(block) = limbo.first;
+    limbo.first = block;
 }
 
 void quarry_os_lock_init(struct quarry_os_lock* lock, quarry_lock_rank) {

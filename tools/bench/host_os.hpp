@@ -24,13 +24,15 @@ struct alignas(64) Slot {
     unsigned cpu = 0;
     std::atomic<bool> taken{false};
 };
-// What a thread has that has no slot yet: inside for ever, so that it takes the slow path.
+// What a thread has that has no slot yet: inside and stopped for ever, so that it takes the
+// slow path.
 extern constinit Slot no_slot;
 extern constinit thread_local Slot* own;
 
 // Nested, without a slot, or kept out by a drain.
 [[gnu::noinline]] unsigned enter_slow(bool pin);
 [[gnu::noinline]] unsigned wait_for_drain();
+[[gnu::noinline]] Slot& pin_slow();
 
 inline void set_inside(Slot& slot) {
     slot.inside.store(1, std::memory_order_relaxed);
@@ -45,6 +47,15 @@ inline unsigned pin() {
         return wait_for_drain();
     return slot.cpu;
 }
+// A reader need not wait for a drain.
+inline void read_enter() {
+    Slot& slot = *own;
+    if (slot.inside.load(std::memory_order_relaxed)) [[unlikely]]
+        enter_slow(false);
+    else
+        set_inside(slot);
+}
+// Ends either.
 inline void unpin() {
     Slot& slot = *own;
     if (slot.nested) [[unlikely]]
@@ -52,5 +63,25 @@ inline void unpin() {
     else
         slot.inside.store(0, std::memory_order_release);
 }
+
+// The pin of a caller who knows that it has none yet: a kernel's is as cheap.
+class Pinned {
+public:
+    Pinned() : slot_(own) {
+        set_inside(*slot_);
+        if (slot_->stop.load(std::memory_order_acquire)) [[unlikely]]
+            slot_ = &pin_slow();
+    }
+    ~Pinned() { slot_->inside.store(0, std::memory_order_release); }
+    Pinned(const Pinned&) = delete;
+    Pinned& operator=(const Pinned&) = delete;
+    unsigned cpu() const { return slot_->cpu; }
+
+private:
+    Slot* slot_;
+};
+
+// Bytes of metadata that the core has now, retired blocks left out.
+uint64_t meta_bytes();
 
 }  // namespace bench

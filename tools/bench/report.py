@@ -1,11 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""Turns the launches of the host benchmarks into host.json and a table.
+"""Turns the launches of the host benchmarks into host.json, curves and a table.
 
-report.py LAUNCHES.tsv HOST.json
+    report.py LAUNCHES.tsv HOST.json     the report; curves beside it as NAME.svg
+    report.py --cases NAME...            the names, and the cases that they are measured by
 
-Lines of the input: `version PEER TEXT`, `launch CASE ALLOCATOR NS`. A value is the median
-over the launches; `ratio` is Quarry over the best peer. Bars are ratios within one run;
-a case without one is measured only.
+host.json: `machine`, `versions` of the peers, `load`, and `cases`, each with
+
+    name, unit      "ns" for one operation, or "ratio"
+    quarry          median over the launches
+    peers           {malloc: median}: at this case, or at the case of the yardstick
+    ratio           quarry over the yardstick, which is the best peer unless `yardstick`
+                    says another
+    ratio_of_minima the same by the least of each, which other work on the machine raises less;
+                    information
+    bar, sense      the most ("at most") or the least that the ratio may be; null: none yet
+    met             do all bars of the case hold; null when that is not known
+    bars            where there are several: each with its yardstick, ratio, bar, met
+    min, max        {allocator: figure} over the launches
+    missing         {allocator: why it has no figure, or not all}, where any lacks
+
+and `curves`, {name: {allocator: {live objects: median}}}. Exit status: 0; 1 when a case,
+or a peer of it, did not run to its end. A missed bar is marked and listed, no error.
 """
 import json
 import os
@@ -13,73 +28,160 @@ import platform
 import statistics
 import sys
 
-# Most that quarry may be, as a ratio to the best peer; None: measured, no bar yet.
-BARS = {}
+import curves
+import rules
+from bars import BARS, CLASSES, with_yardsticks
 
 
-def read(path):
-    versions, launches = {}, {}
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            kind, *fields = line.rstrip("\n").split("\t")
-            if kind == "version":
-                versions[fields[0]] = fields[1]
-            else:
-                case, allocator, value = fields
-                launches.setdefault(case, {}).setdefault(allocator, []).append(float(value))
-    return versions, launches
+def number(value):
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
 
 
-def summary(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values),
-            "launches": len(values)}
+def row(case, bars, peers):
+    """The lines of one case: one for each of its bars."""
+    own = case["min"]
+    text = f"{case['name']:<20}{number(case['quarry']):>8}"
+    text += "".join(f"{number(case['peers'][p]) if p in own else '':>10}" for p in peers)
+    spread = ""
+    if rules.QUARRY in own:
+        spread = f"{number(own[rules.QUARRY])}..{number(case['max'][rules.QUARRY])}"
+    lines = []
+    for i, bar in enumerate(bars or [None]):
+        if bar is None:
+            lines.append(f"{text}{'-':>8}")
+            continue
+        bound = "-" if bar["bar"] is None else f"{'<' if bar['sense'] == 'at most' else '>'}{bar['bar']:g}"
+        mark = "MISSED" if bar["met"] is False else "?" if bar["met"] is None and bar["bar"] else ""
+        least = bar.get("ratio_of_minima")
+        noisy = f"(by minima {number(least)})" if bar["met"] is False and least else ""
+        to = "" if bar["yardstick"] in ("1", "best malloc") else f"to {bar['yardstick']}"
+        lead = text if i == 0 else " " * len(text)
+        tail = " ".join(word for word in (mark, noisy, spread if i == 0 else "", to) if word)
+        lines.append(f"{lead}{number(bar['ratio']):>8}{bound:>7}  {tail}")
+    return lines
 
 
-def case_of(name, by_allocator):
-    quarry = summary(by_allocator["quarry"])
-    peers = {peer: summary(values) for peer, values in by_allocator.items() if peer != "quarry"}
-    best = min(peers, key=lambda peer: peers[peer]["median"])
-    ratio = quarry["median"] / peers[best]["median"]
-    bar = BARS.get(name)
-    return {
-        "name": name,
-        "unit": "ns",
-        "quarry": quarry["median"],
-        "peers": {peer: s["median"] for peer, s in peers.items()},
-        "best": best,
-        "ratio": ratio,
-        "bar": bar,
-        "met": None if bar is None else ratio <= bar,
-        "min": {"quarry": quarry["min"], **{p: s["min"] for p, s in peers.items()}},
-        "max": {"quarry": quarry["max"], **{p: s["max"] for p, s in peers.items()}},
-        "launches": quarry["launches"],
-    }
+def family(name):
+    """Cases of one kind for each size class are one line on the screen."""
+    for stem in ("metadata-client-", "metadata-cache-"):
+        if name.startswith(stem):
+            return stem + "*"
+    return name
 
 
-def table(cases, peers):
-    head = f"{'case':<13}{'quarry':>9}" + "".join(f"{p:>10}" for p in peers)
-    print(head + f"{'ratio':>8}{'bar':>6}   quarry's min..max")
-    for case in cases:
-        row = f"{case['name']:<13}{case['quarry']:>9.2f}"
-        row += "".join(f"{case['peers'][p]:>10.2f}" for p in peers)
-        bar = "-" if case["bar"] is None else f"{case['bar']:.2f}"
-        mark = "  MISSED" if case["met"] is False else ""
-        low, high = case["min"]["quarry"], case["max"]["quarry"]
-        print(row + f"{case['ratio']:>8.2f}{bar:>6}   {low:.2f}..{high:.2f}{mark}")
+def named(cases):
+    """Names of cases; a whole family by its own."""
+    whole = {f for f in map(family, cases) if [family(c) for c in cases].count(f) == len(CLASSES)}
+    return dict.fromkeys(family(c) if family(c) in whole else c for c in cases)
+
+
+def share(case):
+    """How much of its bar a case uses."""
+    return case["ratio"] / case["bar"] if case["ratio"] is not None and case["bar"] else 0
+
+
+def shown(judged):
+    """Of each family whose cases all met their bars the one that is nearest to its own."""
+    families = {}
+    for case, bars in judged:
+        if case["quarry"] is None:  # told behind the table, with its reason
+            continue
+        families.setdefault(family(case["name"]), []).append((case, bars))
+    for name, members in families.items():
+        odd = [m for m in members if m[0]["met"] is not True]
+        if len(members) == 1 or odd:
+            yield from odd or members
+        else:
+            case, bars = max(members, key=lambda m: share(m[0]))
+            yield {**case, "name": f"{name[:-1]}{case['name'].rsplit('-', 1)[1]}"}, bars
+
+
+def table(judged, run):
+    peers = list(run.versions)
+    print(f"{'case':<20}{'quarry':>8}" + "".join(f"{p:>10}" for p in peers)
+          + f"{'ratio':>8}{'bar':>7}  quarry's min..max")
+    for case, bars in shown(judged):
+        print("\n".join(row(case, bars, peers)))
+
+
+def closing(judged, run):
+    """What was missed, and what did not run; answers whether all ran."""
+    missed = [f"{case['name']} {number(bar['ratio'])} ({bar['sense']} {bar['bar']:g}"
+              f" to {bar['yardstick']})"
+              for case, bars in judged for bar in bars if bar["met"] is False]
+    reasons = {}
+    for case, _ in judged:
+        for who, why in case.get("missing", {}).items():
+            reasons.setdefault((who, why), []).append(case["name"])
+    lacking = [f"{' '.join(named(cases))}: {who}: {why}" for (who, why), cases in reasons.items()]
+    lacking += [f"curve {who[0]}: {who[1]}: {why[0]}" for who, why in run.failures.items()
+                if who[0] not in run.wanted]
+    barred = [case for case, _ in judged if case["bar"] is not None]
+    met = sum(case["met"] is True for case in barred)
+    print(f"{met} of {len(barred)} cases with a bar meet it")
+    for title, entries in (("missed", missed), ("did not run, or not all of it", lacking)):
+        if entries:
+            print(f"{title}:")
+            print("\n".join(f"  {entry}" for entry in entries))
+    return not lacking
+
+
+def report_of(run):
+    """(the JSON, [(case, its bars)]) of a run. A full run has every case with a bar."""
+    names = list(run.wanted)
+    if run.facts.get("selection") == "all":
+        names += [name for name in BARS if name not in names]
+    judged = [rules.case_of(run, name) for name in names]
+    medians = {curve: {allocator: {live: statistics.median(v) for live, v in points.items()}
+                       for allocator, points in by_allocator.items()}
+               for curve, by_allocator in run.curves.items()}
+    report = {"machine": machine(), "cpus": os.cpu_count(), "versions": run.versions,
+              "absent": run.absent, "load": run.facts.get("load", ""),
+              "cases": [case for case, _ in judged], "curves": medians}
+    return report, judged
+
+
+def machine():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def main():
-    versions, launches = read(sys.argv[1])
-    cases = [case_of(name, by_allocator) for name, by_allocator in launches.items()]
-    report = {"machine": platform.processor() or platform.machine(), "cpus": os.cpu_count(),
-              "versions": versions, "cases": cases}
+    if len(sys.argv) > 1 and sys.argv[1] == "--cases":
+        print("\n".join(with_yardsticks(sys.argv[2:])))
+        return 0
+    if len(sys.argv) != 3:
+        print("usage: report.py LAUNCHES.tsv HOST.json | --cases NAME...", file=sys.stderr)
+        return 2
+    with open(sys.argv[1], encoding="utf-8") as lines:
+        run = rules.read(lines)
+    report, judged = report_of(run)
     with open(sys.argv[2], "w", encoding="utf-8") as out:
         json.dump(report, out, indent=2)
         out.write("\n")
-    print("ns of thread CPU time for one pair of allocation and free; medians;"
-          " ratio to the best peer")
-    table(cases, list(versions))
-    print(f"written to {sys.argv[2]}")
+    written = [sys.argv[2]]
+    for name, by_allocator in report["curves"].items():
+        path = os.path.join(os.path.dirname(sys.argv[2]), f"{name}.svg")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(curves.svg(name, by_allocator))
+        written.append(path)
+    print("ns of thread CPU time for one pair of allocation and free, or a ratio; medians;"
+          " ratio to the best malloc unless it says to what")
+    table(judged, run)
+    if report["load"]:
+        print(f"load average before and behind: {report['load']}")
+    whole = closing(judged, run)
+    print(f"written: {' '.join(written)}")
+    return 0 if whole else 1
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())
