@@ -30,7 +30,7 @@ include tools/bench/vm/vm.mk
 include tools/check/check.mk
 
 # What `make test` runs, in this order; each target also stands alone.
-TEST_TARGETS := test-host test-libquarry test-record test-kunit test-vm test-tools test-kill-short
+TEST_TARGETS := test-host test-libquarry test-record test-bench-report test-kunit test-vm test-tools test-kill-short
 
 .PHONY: test
 test: ## every test: host, UML, VM; the last line counts them

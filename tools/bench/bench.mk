@@ -35,5 +35,5 @@ bench-count: ## instructions and cache misses of one pair, by callgrind (CASES="
 
 .PHONY: test-bench-report
 test-bench-report: ## tests of the benchmarks' report: its rules, its table, its curves
-	@tools/deps.sh bench
+	@tools/deps.sh check
 	@python3 -B $(BENCH_DIR)/report_test.py
