@@ -29,6 +29,9 @@
  *    region holds is SIGBUS, a live object's never is. The kernel records the
  *    owner of every object: the client that it was granted to. Only the owner
  *    frees or transfers it.
+ *    In a pool of kind RANGE an object is a range of offsets and nothing else:
+ *    of memory that the module neither has nor maps (a device's, a file's).
+ *    Owners, limits, errors and death are the same; RESIZE is for these alone.
  *
  * 4. Death
  *    A client is reaped, and everything that it owns is back in the pool, at
