@@ -73,6 +73,17 @@ TEST_F(RangePoolTest, ARangeBelongsToWhoTookIt) {
     expect_clean();
 }
 
+TEST_F(RangePoolTest, TheAuditCountsEachRangeOnce) {
+    Offset a = 0, b = 0;
+    ASSERT_EQ(alloc(0, 100, a), Error::none);
+    ASSERT_EQ(alloc(1, 100, b), Error::none);
+    for (const bool quiet : {false, true}) {
+        Audit audit;
+        PoolAudit<P>(pool, audit).run(quiet);
+        EXPECT_EQ(audit.result().objects, 2u);
+    }
+}
+
 TEST_F(RangePoolTest, ABatchThatDoesNotFitIsGrantedAsFarAsItDoes) {
     std::vector<Offset> out(300);
     auto granted = pool.alloc(*client[0], 1024, 1, 70, out.data(), Context::may_sleep, false);

@@ -191,12 +191,15 @@ public:
         audit.expect(changes_ != before || (walk.live == ranges_.live() &&
                                             walk.free_bytes == ranges_.total_available()),
                      "the sums of a range pool are wrong", 0);
-        if (quiet && ranges_.max_live() <= kDeepRanges) ranges_.verify(audit);
+        if (!quiet || ranges_.max_live() > kDeepRanges) return;
+        Audit indices;  // counts the same ranges again
+        ranges_.verify(indices);
+        if (!indices.clean()) audit.fault(indices.result().first, indices.result().first_offset);
     }
 
 private:
     using Ranges = RangeAllocator<P>;
-    static constexpr u64 kDeepRanges = 4096;
+    static constexpr u64 kDeepRanges = 1024;
 
     struct Owner {
         u32 next;
