@@ -29,11 +29,14 @@ include selftests/stress/stress.mk
 include tools/bench/vm/vm.mk
 include tools/check/check.mk
 
-# What `make test` runs, in this order; each target also stands alone.
-TEST_TARGETS := test-host test-libquarry test-record test-bench-report test-kunit test-vm test-tools test-kill-short
+# What `make test` runs; each target also stands alone. User space, and beside it the kernels: the
+# two build nothing in common.
+TEST_TARGETS := test-host test-libquarry test-record test-bench-report test-tools + \
+	test-kunit test-vm test-kill-short
 
 .PHONY: test
 test: ## every test: host, UML, VM; the last line counts them
+	@tools/deps.sh host tools check kunit vm run
 	@tools/check/tally.sh $(TEST_TARGETS)
 
 clean: ## remove everything built (kernel caches outside the tree stay)
