@@ -63,6 +63,7 @@ static const struct {
 	{ QUARRY_IOC_DRAIN, sizeof(struct quarry_drain), false, true },
 	{ QUARRY_IOC_STAT, sizeof(struct quarry_stat), false, true },
 	{ QUARRY_IOC_VERIFY, sizeof(struct quarry_verify), false, true },
+	{ QUARRY_IOC_RESIZE, sizeof(struct quarry_resize), false, true },
 };
 
 static void every_number_answers_on_its_descriptor_alone(struct kunit *test)
@@ -145,12 +146,12 @@ static void wrong_arguments_of_pool_create_have_their_errno(struct kunit *test)
 	__VA_ARGS__;								\
 	KUNIT_EXPECT_EQ_MSG(test, CALL(NULL, POOL_CREATE, &create), -(number), #__VA_ARGS__); \
 } while (0)
-	WRONG(EINVAL, create.kind = 2);
+	WRONG(EINVAL, create.kind = 3);
 	WRONG(EINVAL, create.zone = 2);
 	WRONG(EINVAL, create.node = -2);
 	WRONG(EINVAL, create.node = S32_MAX);
 	WRONG(EINVAL, create.fd_flags = 2);
-	WRONG(EINVAL, create.reserved[7] = 1);
+	WRONG(EINVAL, create.reserved[2] = 1);
 	WRONG(EINVAL, memset(create.name, 'x', sizeof(create.name)));
 	WRONG(EINVAL, strscpy(create.name, "a/b", sizeof(create.name)));
 	WRONG(EINVAL, strscpy(create.name, "a\n", sizeof(create.name)));

@@ -9,7 +9,7 @@
  */
 #include <linux/ktime.h>
 #include <linux/minmax.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 #include "client.h"
 #include "errors.h"
@@ -87,6 +87,11 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 	u32 n = 0, got;
 
 	while (n < count && !err) {
+		/* A killed task takes no more memory: its reap shall not wait for it. */
+		if (fatal_signal_pending(current)) {
+			err = -EINTR;
+			break;
+		}
 		/* Read before the attempt: a region that comes after it is worth another. */
 		seen = quarry_pool_growths(pool);
 		got = 0;
@@ -315,17 +320,15 @@ int quarry_client_resize(struct quarry_client *client, u64 offset, u64 size, u64
  */
 int quarry_client_drain(struct quarry_client *client, bool pool, u64 *slots, u64 *slabs)
 {
-	struct quarry_pool *whole = client->pool;
-
 	*slots = 0;
 	*slabs = 0;
 	if (READ_ONCE(client->dead))
 		return -ESHUTDOWN;
 	if (!pool)
 		return 0;
-	/* No call for a client: a reaper need not wait for it. */
-	atomic64_inc(&whole->epoch);
-	quarry_core_pool_drain(whole->core, slots, slabs);
-	atomic64_inc(&whole->epoch);
+	/* A call to an audit, but none that a reaper need wait for. */
+	atomic64_inc(&client->entered);
+	quarry_core_pool_drain(client->pool->core, slots, slabs);
+	atomic64_inc(&client->left);
 	return 0;
 }

@@ -46,8 +46,7 @@ static int make_area(struct quarry_client *client)
 	u32 i;
 
 	BUILD_BUG_ON(sizeof(*area) > PAGE_SIZE);
-	client->area = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN |
-				  __GFP_ZERO);
+	client->area = alloc_page(QUARRY_GFP | __GFP_ZERO);
 	if (!client->area)
 		return -ENOMEM;
 	area = page_address(client->area);
@@ -81,6 +80,7 @@ static void fold_counts(struct quarry_client *client)
 	pool->past.frees += atomic64_read(&client->frees);
 	pool->past.transfers += atomic64_read(&client->transfers);
 	pool->past.refused += atomic64_read(&client->refused);
+	pool->past_entered += atomic64_read(&client->entered);
 	xa_erase(&pool->clients, client->id);
 	write_sequnlock(&pool->fold);
 }
@@ -135,7 +135,7 @@ int quarry_client_create(struct quarry_pool *pool, bool creator, struct quarry_c
 	struct quarry_client *client;
 	int err;
 
-	client = kzalloc(sizeof(*client), GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	client = kzalloc(sizeof(*client), QUARRY_GFP);
 	if (!client)
 		return -ENOMEM;
 	client->pool = quarry_pool_get(pool);
@@ -277,7 +277,8 @@ void quarry_client_reap(struct quarry_client *client)
 		return;
 	}
 	start = ktime_get_ns();
-	atomic64_inc(&pool->epoch);
+	/* To an audit it is a call of this client's. */
+	atomic64_inc(&client->entered);
 	trace_reap_begin(pool->id, client->id);
 	quarry_core_client_reap(client->core, &objects, &bytes);
 	late = reap_is_late(client);
@@ -287,7 +288,7 @@ void quarry_client_reap(struct quarry_client *client)
 	if (late)
 		atomic64_inc(&pool->late_reaps);
 	atomic64_inc(&pool->reaps);
-	atomic64_inc(&pool->epoch);
+	atomic64_inc(&client->left);
 	atomic_dec(&pool->living);
 	trace_reap(pool->id, client->id, objects, bytes, ktime_get_ns() - start, late);
 	complete_all(&client->reaped);

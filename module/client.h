@@ -45,13 +45,13 @@ struct vm_area_struct;
  * @rcu: freed after lookups
  * @account: of the user who joined
  * @calls: held for reading around each call of the core for this client; for
- *	writing to set @dead. No user memory is touched and nothing grows under it
+ *	writing to set @dead. No user memory is touched and no region is added under it
  * @dead: no call may begin; under @calls
  * @connected: the area was mapped
  * @reaped: all is back
  * @area: the page of the client area
  * @area_maps: mappings of it: one, or for a moment two while mremap fails
- * @entered: calls begun
+ * @entered: calls begun, the reap included
  * @left: calls ended
  * @allocs: objects granted
  * @frees: objects freed

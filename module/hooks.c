@@ -20,7 +20,6 @@
 #include "trace.h"
 
 #define QUARRY_META_ALIGN 64UL
-#define QUARRY_GFP_META (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 static u64 pool_id(const void *pool)
 {
@@ -43,7 +42,7 @@ void *quarry_os_meta_alloc(size_t bytes, enum quarry_context context)
 	if (context == QUARRY_ATOMIC)
 		meta = kzalloc(bytes, GFP_ATOMIC | __GFP_NOWARN);
 	else
-		meta = kvzalloc(bytes, QUARRY_GFP_META);
+		meta = kvzalloc(bytes, QUARRY_GFP);
 	if (IS_ALIGNED((unsigned long)meta, QUARRY_META_ALIGN))
 		return meta;
 	/* No kernel does this; should one, it is a refusal and not a crash. */

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <linux/minmax.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/nodemask.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
@@ -104,6 +105,7 @@ static int dispatch(struct quarry_call *call, unsigned int command, void __user 
 
 	if (command != _IO(QUARRY_IOC_TYPE, number) || number >= ARRAY_SIZE(quarry_calls))
 		return -ENOTTY;
+	number = array_index_nospec(number, ARRAY_SIZE(quarry_calls));
 	if (!(quarry_calls[number].where & here))
 		return -EBADFD;
 	err = check_caller(call->client, quarry_calls[number].where);

@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/string.h>
+#include <linux/user_namespace.h>
 
 #include "client.h"
 #include "ioctl.h"
@@ -119,7 +120,8 @@ static int check_range(const struct quarry_pool_create *create, struct quarry_po
 	if (!is_power_of_2(create->granule) || !create->max_bytes || !create->max_ranges)
 		return -EINVAL;
 	if (create->max_ranges > QUARRY_MAX_RANGES ||
-	    create->max_bytes >> ilog2(create->granule) > 1ULL << 62)
+	    create->max_bytes >> ilog2(create->granule) > 1ULL << 62 ||
+	    create->max_bytes > S64_MAX)
 		return -EFBIG;
 	memcpy(shape.aligns, create->range_align, sizeof(shape.aligns));
 	if (!quarry_core_range_meta_bytes(&shape))
@@ -173,7 +175,10 @@ static int check_create(const struct quarry_pool_create *create, struct quarry_p
 	config->flags = create->flags;
 	config->client_limit = create->client_limit;
 	config->name = create->name;
-	config->any_lowmem = capable(CAP_SYS_RAWIO);
+	/* Where nothing is asked for yet, a no is nothing to log. */
+	config->any_lowmem = config->zone == QUARRY_CORE_LOWMEM ?
+				     capable(CAP_SYS_RAWIO) :
+				     ns_capable_noaudit(&init_user_ns, CAP_SYS_RAWIO);
 	if (config->zone == QUARRY_CORE_LOWMEM && !config->any_lowmem &&
 	    !limits.max_user_lowmem_bytes)
 		return -EPERM;

@@ -26,8 +26,7 @@ static u64 *hold_offsets(u64 *small, u32 count)
 {
 	if (count <= QUARRY_SMALL_BATCH)
 		return small;
-	return kvmalloc_array(count, sizeof(*small),
-			      GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	return kvmalloc_array(count, sizeof(*small), QUARRY_GFP);
 }
 
 static void drop_offsets(const u64 *small, u64 *offsets)

@@ -168,9 +168,12 @@ int quarry_ioctl_stat(struct quarry_call *call, void __user *user)
 		return err;
 	if (stat.flags & ~QUARRY_STAT_ACK || memchr_inv(stat.reserved, 0, sizeof(stat.reserved)))
 		return -EINVAL;
+	/* Seeing is for all, acknowledging for the client alone. */
+	if (stat.flags & QUARRY_STAT_ACK && current->mm != client->mm)
+		return -EXDEV;
 	room = stat.classes ? min_t(u32, stat.class_count, QUARRY_MAX_CLASSES) : 0;
 	if (room) {
-		classes = kcalloc(room, sizeof(*classes), GFP_KERNEL_ACCOUNT);
+		classes = kcalloc(room, sizeof(*classes), QUARRY_GFP);
 		if (!classes)
 			return -ENOMEM;
 	}

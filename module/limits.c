@@ -11,6 +11,7 @@
 
 #include <uapi/linux/quarry.h>
 #include "limits.h"
+#include "pool.h"
 
 static unsigned long long max_pool_bytes;
 module_param(max_pool_bytes, ullong, 0644);
@@ -112,7 +113,7 @@ struct quarry_account *quarry_account_get(void)
 	kuid_t kuid = responsible_user();
 	struct quarry_account *account, *fresh;
 
-	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	fresh = kzalloc(sizeof(*fresh), QUARRY_GFP);
 	if (!fresh)
 		return NULL;
 	fresh->kuid = kuid;

@@ -16,16 +16,11 @@ static int __init quarry_init(void)
 	err = quarry_each_cpu_init();
 	if (err)
 		return err;
-	err = quarry_poolfs_init();
-	if (err)
-		goto each_cpu;
 	quarry_debugfs_init();
 	err = quarry_chrdev_init();
 	if (!err)
 		return 0;
 	quarry_debugfs_exit();
-	quarry_poolfs_exit();
-each_cpu:
 	quarry_each_cpu_exit();
 	return err;
 }
@@ -34,7 +29,6 @@ static void __exit quarry_exit(void)
 {
 	quarry_chrdev_exit();
 	quarry_debugfs_exit();
-	quarry_poolfs_exit();
 	quarry_each_cpu_exit();
 	/* What was retired goes by RCU. */
 	rcu_barrier();

@@ -40,11 +40,19 @@ void quarry_pool_weigh(struct quarry_pool *pool, s64 change)
 	if (!change)
 		return;
 	percpu_counter_add_batch(&pool->used, change, pool->used_batch);
-	low = __percpu_counter_compare(&pool->used, pool->low_above, pool->used_batch) > 0;
-	level = atomic_read(&pool->level);
-	/* Who loses this race saw the pool at about the same time as who wins. */
-	if ((level & 1) != low && atomic_cmpxchg(&pool->level, level, level + 1) == level)
-		quarry_pool_wake(pool);
+	/*
+	 * Until sum and level agree: who changes the level late looks at the sum
+	 * once more, and who changed the sum after that look sees the level.
+	 */
+	for (;;) {
+		smp_mb(); /* the sum's change, or the level's, before the look at both */
+		low = __percpu_counter_compare(&pool->used, pool->low_above, pool->used_batch) > 0;
+		level = atomic_read(&pool->level);
+		if ((level & 1) == low)
+			return;
+		if (atomic_cmpxchg(&pool->level, level, level + 1) == level)
+			quarry_pool_wake(pool);
+	}
 }
 
 /**

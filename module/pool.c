@@ -82,7 +82,7 @@ static void free_pool(struct quarry_pool *pool)
 	irq_work_sync(&pool->wake);
 	xa_destroy(&pool->clients);
 	if (pool->inode)
-		iput(pool->inode);
+		quarry_poolfs_put(pool->inode);
 	percpu_counter_destroy(&pool->used);
 	if (pool->account) {
 		quarry_uncharge(pool->account, QUARRY_CHARGE_BYTES, pool->meta_bytes);
@@ -200,7 +200,7 @@ static int fill_pool(struct quarry_pool *pool, u64 bytes)
  */
 int quarry_pool_create(const struct quarry_pool_config *config, struct quarry_pool **made)
 {
-	struct quarry_pool *pool = kzalloc(sizeof(*pool), GFP_KERNEL_ACCOUNT);
+	struct quarry_pool *pool = kzalloc(sizeof(*pool), QUARRY_GFP);
 	int err;
 
 	if (!pool)
@@ -222,7 +222,7 @@ int quarry_pool_create(const struct quarry_pool_config *config, struct quarry_po
 	init_waitqueue_head(&pool->wait);
 	init_irq_work(&pool->wake, wake_pollers);
 
-	err = percpu_counter_init(&pool->used, 0, GFP_KERNEL_ACCOUNT);
+	err = percpu_counter_init(&pool->used, 0, QUARRY_GFP);
 	if (err) {
 		kfree(pool);
 		return err;

@@ -9,6 +9,7 @@
 #ifndef QUARRY_POOL_H
 #define QUARRY_POOL_H
 
+#include <linux/gfp.h>
 #include <linux/irq_work.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -21,6 +22,12 @@
 
 #include <uapi/linux/quarry.h>
 #include "include/quarry_seam.h"
+
+/*
+ * What a user's call allocates: charged to its memory cgroup, and refused rather
+ * than had by the OOM killer.
+ */
+#define QUARRY_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 struct dentry;
 struct inode;
@@ -71,6 +78,7 @@ struct quarry_counts {
  * @living: clients not reaped
  * @fold: guards @past against readers while a client's counts move there
  * @past: what clients did that are gone
+ * @past_entered: calls that they began, and ended; under @fold
  * @epoch: counts whatever is no client's call and may change the pool
  * @used: bytes that clients own, near enough for @level
  * @used_batch: how near
@@ -116,6 +124,7 @@ struct quarry_pool {
 	atomic_t living;
 	seqlock_t fold;
 	struct quarry_counts past;
+	u64 past_entered;
 	atomic64_t epoch;
 
 	struct percpu_counter used;
@@ -206,9 +215,8 @@ struct page *quarry_page_find(struct quarry_pool *pool, u64 offset);
 void quarry_extent_forget(void *os_pool, void *cookie);
 
 /* poolfs.c */
-int quarry_poolfs_init(void);
-void quarry_poolfs_exit(void);
 struct inode *quarry_poolfs_inode(void);
+void quarry_poolfs_put(struct inode *inode);
 struct file *quarry_poolfs_file(struct quarry_pool *pool, void *private,
 				const struct file_operations *fops);
 

@@ -17,7 +17,9 @@
 
 #define QUARRY_FS_MAGIC 0x51554152 /* "QUAR" */
 
+/* Mounted while there is a pool: simple_pin_fs() counts them. */
 static struct vfsmount *poolfs_mount;
+static int poolfs_pools;
 
 static int poolfs_init_context(struct fs_context *context)
 {
@@ -26,36 +28,14 @@ static int poolfs_init_context(struct fs_context *context)
 
 static struct file_system_type poolfs_type = {
 	.name = "quarry",
-	/* No owner: its one mount lasts as long as the module and would keep it loaded for ever. */
+	/*
+	 * A file lets go of its operations' module before it lets go of its mount,
+	 * whose end calls kill_sb: so the mount holds the module, too.
+	 */
+	.owner = THIS_MODULE,
 	.init_fs_context = poolfs_init_context,
 	.kill_sb = kill_anon_super,
 };
-
-/**
- * quarry_poolfs_init() - mount the file system, for the kernel only
- *
- * Context: task.
- * Return: 0 or a negative errno.
- */
-int quarry_poolfs_init(void)
-{
-	struct vfsmount *mount = kern_mount(&poolfs_type);
-
-	if (IS_ERR(mount))
-		return PTR_ERR(mount);
-	poolfs_mount = mount;
-	return 0;
-}
-
-/**
- * quarry_poolfs_exit() - unmount it
- *
- * Context: task; no inode is left.
- */
-void quarry_poolfs_exit(void)
-{
-	kern_unmount(poolfs_mount);
-}
 
 /**
  * quarry_poolfs_inode() - the inode of a new pool
@@ -65,12 +45,31 @@ void quarry_poolfs_exit(void)
  */
 struct inode *quarry_poolfs_inode(void)
 {
-	struct inode *inode = alloc_anon_inode(poolfs_mount->mnt_sb);
+	struct inode *inode;
+	int err = simple_pin_fs(&poolfs_type, &poolfs_mount, &poolfs_pools);
 
+	if (err)
+		return ERR_PTR(err);
+	inode = alloc_anon_inode(poolfs_mount->mnt_sb);
+	if (IS_ERR(inode)) {
+		simple_release_fs(&poolfs_mount, &poolfs_pools);
+		return inode;
+	}
 	/* Writing through a mapping changes no file: there are no times to keep. */
-	if (!IS_ERR(inode))
-		inode->i_flags |= S_NOATIME | S_NOCMTIME;
+	inode->i_flags |= S_NOATIME | S_NOCMTIME;
 	return inode;
+}
+
+/**
+ * quarry_poolfs_put() - a pool ends, and with the last one the mount
+ * @inode: the pool's; files that are being closed may still hold it
+ *
+ * Context: task, no lock held.
+ */
+void quarry_poolfs_put(struct inode *inode)
+{
+	iput(inode);
+	simple_release_fs(&poolfs_mount, &poolfs_pools);
 }
 
 /**

@@ -29,7 +29,7 @@
 /* A pool grows by an eighth of what it has, between these. */
 #define QUARRY_LEAST_STEP ((512ULL << 10) >> PAGE_SHIFT)
 
-#define QUARRY_GFP_PAGES (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN | __GFP_ZERO)
+#define QUARRY_GFP_PAGES (QUARRY_GFP | __GFP_ZERO)
 
 /* What one call may spend, and what it has spent. */
 struct budget {
@@ -103,7 +103,7 @@ static int add_region(struct quarry_pool *pool, enum quarry_core_zone zone, int 
 	if (err)
 		return err;
 	err = -ENOMEM;
-	extent = kzalloc(sizeof(*extent), GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	extent = kzalloc(sizeof(*extent), QUARRY_GFP);
 	if (!extent)
 		goto uncharge;
 	extent->first = take_pages(zone, node, pages);

@@ -72,17 +72,22 @@ void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,
 static bool pool_idle(struct quarry_pool *pool, u64 *mark)
 {
 	struct quarry_client *client;
-	u64 entered = 0, left = 0;
 	unsigned long id;
+	unsigned int seq;
+	u64 entered, left;
 
-	rcu_read_lock();
-	xa_for_each(&pool->clients, id, client) {
-		left += atomic64_read(&client->left);
-		/* A call that ends between the two is seen to have begun. */
-		smp_rmb();
-		entered += atomic64_read(&client->entered);
-	}
-	rcu_read_unlock();
+	do {
+		seq = read_seqbegin(&pool->fold);
+		entered = left = pool->past_entered;
+		rcu_read_lock();
+		xa_for_each(&pool->clients, id, client) {
+			left += atomic64_read(&client->left);
+			/* A call that ends between the two is seen to have begun. */
+			smp_rmb();
+			entered += atomic64_read(&client->entered);
+		}
+		rcu_read_unlock();
+	} while (read_seqretry(&pool->fold, seq));
 	*mark = entered + atomic64_read(&pool->epoch);
 	return entered == left;
 }

@@ -59,6 +59,7 @@ static const struct {
 	{ QUARRY_IOC_DRAIN, sizeof(struct quarry_drain), 0, 0 },
 	{ QUARRY_IOC_STAT, sizeof(struct quarry_stat), 0, offsetof(struct quarry_stat, reserved) },
 	{ QUARRY_IOC_VERIFY, sizeof(struct quarry_verify), 0, 0 },
+	{ QUARRY_IOC_RESIZE, sizeof(struct quarry_resize), 0, 0 },
 };
 #define CALLS (sizeof(kCalls) / sizeof(kCalls[0]))
 
@@ -130,37 +131,161 @@ TEST_F(calls, a_structure_beyond_a_page_is_e2big)
 	}
 }
 
+/* A pool of its own for one call that would succeed, and that call's structure. */
+struct trial {
+	struct pool pool;
+	int control;
+	uint64_t object;
+	uint64_t room;
+	uint64_t region;
+	union {
+		uint32_t words[256];
+		struct quarry_pool_create create;
+		struct quarry_alloc alloc;
+		struct quarry_free free;
+		struct quarry_transfer transfer;
+		struct quarry_region region;
+		struct quarry_resize resize;
+	} s;
+};
+
+static int begin_trial(struct trial *t, size_t i)
+{
+	struct quarry_region added = { .size = sizeof(added), .node = -1, .bytes = PAGE };
+	int err = create_heap(&t->pool, MIB, 4 * MIB);
+
+	if (!err)
+		err = call(t->pool.fd, QUARRY_IOC_REGION_ADD, &added);
+	if (err)
+		return err;
+	t->control = control();
+	t->object = alloc_one(&t->pool, 64);
+	t->region = added.offset;
+	memset(&t->s, 0, sizeof(t->s));
+	t->s.words[0] = kCalls[i].size;
+	switch (kCalls[i].request) {
+	case QUARRY_IOC_POOL_CREATE:
+		create_defaults(&t->s.create);
+		t->s.create.bytes = MIB;
+		break;
+	case QUARRY_IOC_ALLOC:
+		t->s.alloc.object_size = 64;
+		t->s.alloc.count = 1;
+		t->s.alloc.offsets = (uintptr_t)&t->room;
+		break;
+	case QUARRY_IOC_FREE:
+		t->s.free.count = 1;
+		t->s.free.offsets = (uintptr_t)&t->object;
+		break;
+	case QUARRY_IOC_TRANSFER:
+		t->s.transfer.to_client = t->pool.client;
+		t->s.transfer.count = 1;
+		t->s.transfer.offsets = (uintptr_t)&t->object;
+		break;
+	case QUARRY_IOC_REGION_ADD:
+		t->s.region.node = -1;
+		t->s.region.bytes = PAGE;
+		break;
+	case QUARRY_IOC_REGION_REMOVE:
+		t->s.region.offset = t->region;
+		break;
+	case QUARRY_IOC_RESIZE:
+		t->s.resize.object_size = 64;
+		t->s.resize.offset = t->object;
+		break;
+	}
+	return 0;
+}
+
+static int try_call(struct trial *t, size_t i, void *structure)
+{
+	int fd = kCalls[i].request == QUARRY_IOC_POOL_CREATE ? t->control : t->pool.fd;
+
+	return call(fd, kCalls[i].request, structure);
+}
+
+/* What the call says to the structure as it was made. */
+static int good_answer(size_t i)
+{
+	return kCalls[i].request == QUARRY_IOC_RESIZE ? -EOPNOTSUPP : 0;
+}
+
+static void end_trial(struct trial *t, size_t i)
+{
+	if (kCalls[i].request == QUARRY_IOC_POOL_CREATE)
+		close(t->s.create.fd);
+	if (kCalls[i].request == QUARRY_IOC_JOIN)
+		close(((struct quarry_join *)&t->s)->fd);
+	leave(&t->pool);
+	close(t->control);
+}
+
 TEST_F(calls, unknown_flags_are_einval)
 {
-	for (size_t i = 0; i < CALLS; i++) {
-		uint32_t buffer[256] = { kCalls[i].size, 1u << 31 };
+	struct trial t;
 
-		EXPECT_EQ(call(home_of(_metadata, self->control, self->pool.fd, i), kCalls[i].request,
-			       buffer), -EINVAL) {
+	for (size_t i = 0; i < CALLS; i++) {
+		ASSERT_EQ(begin_trial(&t, i), 0);
+		for (int bit = 1; bit < 32; bit++) {
+			t.s.words[1] = 1u << bit;
+			EXPECT_EQ(try_call(&t, i, &t.s), -EINVAL) {
+				TH_LOG("call %zu, flag %d", i, bit);
+			}
+		}
+		t.s.words[1] = 0;
+		EXPECT_EQ(try_call(&t, i, &t.s), good_answer(i)) {
 			TH_LOG("call %zu", i);
 		}
+		end_trial(&t, i);
 	}
 }
 
 TEST_F(calls, reserved_fields_that_are_set_are_einval)
 {
-	uint64_t offset = self->kept;
+	struct trial t;
 
 	for (size_t i = 0; i < CALLS; i++) {
-		uint8_t buffer[1024] = { 0 };
-
 		if (!kCalls[i].reserved)
 			continue;
-		*(uint32_t *)buffer = kCalls[i].size;
-		if (kCalls[i].request == QUARRY_IOC_FREE) {
-			((struct quarry_free *)buffer)->count = 1;
-			((struct quarry_free *)buffer)->offsets = (uintptr_t)&offset;
-		}
-		buffer[kCalls[i].reserved] = 1;
-		EXPECT_EQ(call(home_of(_metadata, self->control, self->pool.fd, i), kCalls[i].request,
-			       buffer), -EINVAL) {
+		ASSERT_EQ(begin_trial(&t, i), 0);
+		((uint8_t *)&t.s)[kCalls[i].reserved] = 1;
+		EXPECT_EQ(try_call(&t, i, &t.s), -EINVAL) {
 			TH_LOG("call %zu", i);
 		}
+		((uint8_t *)&t.s)[kCalls[i].reserved] = 0;
+		EXPECT_EQ(try_call(&t, i, &t.s), good_answer(i)) {
+			TH_LOG("call %zu", i);
+		}
+		end_trial(&t, i);
+	}
+}
+
+TEST_F(calls, an_answer_that_cannot_be_written_is_efault_and_nothing_has_changed)
+{
+	struct quarry_stat before, after;
+	struct trial t;
+
+	for (size_t i = 0; i < CALLS; i++) {
+		void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		ASSERT_NE(page, MAP_FAILED);
+		ASSERT_EQ(begin_trial(&t, i), 0);
+		memcpy(page, &t.s, sizeof(t.s));
+		ASSERT_EQ(mprotect(page, PAGE, PROT_READ), 0);
+		before = stat_of(t.pool.fd);
+		EXPECT_EQ(try_call(&t, i, page), good_answer(i) ?: -EFAULT) {
+			TH_LOG("call %zu", i);
+		}
+		after = stat_of(t.pool.fd);
+		EXPECT_EQ(after.objects, before.objects);
+		EXPECT_EQ(after.clients, before.clients);
+		EXPECT_EQ(after.regions, before.regions);
+		EXPECT_EQ(after.transfers, before.transfers);
+		EXPECT_EQ(after.frees, before.frees);
+		EXPECT_EQ(after.allocs, before.allocs);
+		EXPECT_EQ(try_call(&t, i, &t.s), good_answer(i));
+		end_trial(&t, i);
+		munmap(page, PAGE);
 	}
 }
 

@@ -17,7 +17,8 @@
  * 2. The client area
  *    Every client maps its client area (mmap at QUARRY_CLIENT_AREA_OFFSET,
  *    exactly client_area_bytes long, MAP_SHARED) before its first ALLOC,
- *    TRANSFER or receipt of objects; until then those calls are ENOTCONN. The
+ *    TRANSFER, RESIZE or receipt of objects; until then those calls are
+ *    ENOTCONN. The
  *    area is struct quarry_client_area. It cannot be split, moved or resized,
  *    is not inherited by fork and not written to core dumps. The kernel never
  *    believes what it reads there.
@@ -37,7 +38,8 @@
  *    A client is reaped, and everything that it owns is back in the pool, at
  *    the first of (a) the end of its client area mapping: munmap, exec or exit;
  *    (b) the exit of its whole thread group, when the last thread's descriptor
- *    table is closed; (c) the last close of its descriptor. Every later call on
+ *    table is closed; (c) the end of its file: no descriptor is left, and no
+ *    mapping. Every later call on
  *    that descriptor is ESHUTDOWN (INFO, JOIN and STAT still answer). The
  *    objects are back before waitpid(2) returns, unless the dead process had
  *    closed the descriptor and somebody else held its address space (a
@@ -67,7 +69,8 @@
  *                size 0; alignment no power of two; unknown kind, zone, node;
  *                an offset that is no multiple of 8 (of the granule, in a range
  *                pool)
- *    E2BIG       structure larger than the kernel's, with a non-zero tail
+ *    E2BIG       structure larger than the kernel's, with a non-zero tail; or
+ *                larger than 4096 bytes
  *    EMSGSIZE    count above QUARRY_MAX_BATCH; object size other than the one of
  *                a fixed pool
  *    EOVERFLOW   sizes whose sum or product overflows 64 bits
@@ -75,7 +78,9 @@
  *    ENOTTY      no such call
  *    EBADFD      a call for a pool descriptor on the control descriptor, or
  *                POOL_CREATE on a pool descriptor
- *    EXDEV       a call from an address space that is not the client's
+ *    EXDEV       a call from an address space that is not the client's (STAT
+ *                answers there, but does not acknowledge)
+ *    EINTR       the caller is being killed
  *    ENOTCONN    the client area is not mapped yet
  *    ESHUTDOWN   the client has been reaped
  *    EPERM       reserved to the pool's creator, or a capability is missing
@@ -208,7 +213,7 @@ struct quarry_info {
  * @fd_flags: in: QUARRY_FD_*
  * @bytes: in: heap: bytes to have from the start, rounded up to pages; fixed: 0
  * @max_bytes: in: heap: bytes that the pool may grow to (0: @bytes); range: the
- *	capacity, a multiple of @granule, up to 2^62 granules;
+ *	capacity, a multiple of @granule, up to 2^62 granules and below 2^63;
  *	out: the offset space, what a full mmap takes
  * @object_size: in: fixed: bytes of an object, a multiple of 8 up to max_object
  * @object_count: in: fixed: how many; all of them are there from the start

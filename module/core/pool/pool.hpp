@@ -471,9 +471,9 @@ private:
         ClientIndex owner = run.owner.load(std::memory_order_acquire);
         if (owner == kNobody) return Error::already_free;
         if (owner != from.index()) return blame(refusal, owner, Error::not_owner);
-        const auto pages = buddy_.run_pages(place.page);
+        auto pages = buddy_.run_pages(place.page);
         if (!pages) return pages.error();
-        const u64 unit = *pages * kPageBytes;
+        u64 unit = *pages * kPageBytes;
         if (!to.reserve(1, unit)) return Error::quota;
         // Nobody's for a moment: then only this call may touch its links.
         if (!run.owner.compare_exchange_strong(owner, kNobody, std::memory_order_acq_rel,
@@ -481,6 +481,17 @@ private:
             to.unreserve(unit);
             return owner == kNobody ? Error::already_free
                                     : blame(refusal, owner, Error::not_owner);
+        }
+        // Freed and granted again to the same client meanwhile, it may be of another size,
+        // which only now cannot change any more.
+        pages = buddy_.run_pages(place.page);
+        if (!pages || *pages * kPageBytes != unit) {
+            to.unreserve(unit);
+            unit = pages ? *pages * kPageBytes : 0;
+            if (!pages || !to.reserve(1, unit)) {
+                run.owner.store(from.index(), std::memory_order_release);
+                return pages ? Error::quota : pages.error();
+            }
         }
         const ChainLink link = chain_link(place.page, 0);
         owners_.chain().unlink(from, link);

@@ -144,6 +144,7 @@ public:
         if (!range) return range.error();
         const u64 before = *ranges_.size_of(*range);
         if (after > before && !client.reserve(1, after - before)) return Error::quota;
+        ++changes_;
         const auto size_now = ranges_.try_reallocate(*range, size);
         note_slots(1);
         if (!size_now) {

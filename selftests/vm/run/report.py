@@ -15,7 +15,7 @@ folder, vm_status = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SURVIVORS, VICTIM = ("cc1plus", "perl", "sqlite3"), "git"
 CALLS = ("info", "create", "join", "alloc", "free", "transfer", "region-add", "region-remove",
-         "drain", "stat", "verify")
+         "drain", "stat", "verify", "resize")
 failures = []
 
 
