@@ -79,6 +79,8 @@ struct quarry_counts {
  * @fold: guards @past against readers while a client's counts move there
  * @past: what clients did that are gone
  * @past_entered: calls that they began, and ended; under @fold
+ * @looks: STATs begun: they bring slots home
+ * @looked: STATs ended
  * @epoch: counts whatever is no client's call and may change the pool
  * @used: bytes that clients own, near enough for @level
  * @used_batch: how near
@@ -125,6 +127,8 @@ struct quarry_pool {
 	seqlock_t fold;
 	struct quarry_counts past;
 	u64 past_entered;
+	atomic64_t looks;
+	atomic64_t looked;
 	atomic64_t epoch;
 
 	struct percpu_counter used;

@@ -41,7 +41,9 @@ void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,
 	struct quarry_core_stat core = {};
 	struct quarry_counts counts;
 
+	atomic64_inc(&pool->looks);
 	quarry_core_pool_stat(pool->core, &core, classes, room);
+	atomic64_inc(&pool->looked);
 	sum_counts(pool, &counts);
 	stat->class_count = core.classes;
 	stat->pool_id = pool->id;
@@ -88,6 +90,9 @@ static bool pool_idle(struct quarry_pool *pool, u64 *mark)
 		}
 		rcu_read_unlock();
 	} while (read_seqretry(&pool->fold, seq));
+	left += atomic64_read(&pool->looked);
+	smp_rmb(); /* as above */
+	entered += atomic64_read(&pool->looks);
 	*mark = entered + atomic64_read(&pool->epoch);
 	return entered == left;
 }

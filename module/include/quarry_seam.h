@@ -193,7 +193,7 @@ enum quarry_core_zone {
 
 struct quarry_core_pool_config {
 	enum quarry_core_kind kind;
-	uint32_t max_clients;		/* 1..65535 */
+	uint32_t max_clients;		/* 1..65534 */
 	uint64_t max_pages;		/* the offset space, 1..2^23; fixed: 0 for what it needs */
 	uint64_t object_size;		/* fixed: a multiple of 8 */
 	uint64_t object_count;		/* fixed */

@@ -175,6 +175,10 @@ HostPlatform::Lock::~Lock() {
 }
 
 unsigned long HostPlatform::Lock::lock() {
+    if (state_.meddle_at == rank_) {
+        state_.meddle_at = QUARRY_LOCK_RANKS;
+        state_.meddle(state_.meddler);
+    }
     if (state_.held && state_.ranks[state_.held - 1] >= rank_)
         die("lock order:", kRankNames[rank_], kRankNames[state_.ranks[state_.held - 1]]);
     for (unsigned spins = 0; held_.exchange(1, std::memory_order_acquire);)

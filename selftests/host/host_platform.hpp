@@ -58,6 +58,9 @@ struct ThreadState {
     u32 held = 0;
     u32 slots = 0;
     quarry_lock_rank ranks[QUARRY_LOCK_RANKS] = {};
+    quarry_lock_rank meddle_at = QUARRY_LOCK_RANKS;
+    void (*meddle)(void*) = nullptr;
+    void* meddler = nullptr;
 };
 struct alignas(64) Slot {
     std::atomic<u64> epoch{0};
@@ -175,6 +178,14 @@ public:
     static void refuse_allocations_from(u64 n);
     // Allocations refused since the last of these two calls.
     static u64 refusals();
+
+    // Calls fn(arg) once, when this thread is about to take a lock of this rank: what another
+    // thread might do just then.
+    static void meddle_before(quarry_lock_rank rank, void (*fn)(void*), void* arg) {
+        state_.meddle_at = rank;
+        state_.meddle = fn;
+        state_.meddler = arg;
+    }
 
     // Frees everything retired; waits for readers of other threads.
     static void settle();

@@ -35,7 +35,7 @@ enum class Context : u8 { may_sleep = QUARRY_MAY_SLEEP, atomic = QUARRY_ATOMIC }
 // Number of a slot inside its slab.
 using SlotIndex = u32;
 
-// A client's number inside its pool, 1..65535; 0 is nobody. Reused only after its reap.
+// A client's number inside its pool, 1..65534; 0 is nobody. Reused only after its reap.
 using ClientIndex = u16;
 inline constexpr ClientIndex kNobody = 0;
 

@@ -49,9 +49,12 @@ public:
         return client.head;
     }
 
-    // The link is where its neighbours say. Client's lock held by this.
-    bool sound(Client<P>& client, ChainLink link) {
+    // The link is where its neighbours say. `still()` is asked under the client's lock, before
+    // anything is read: false when what is linked may have gone since it was found.
+    template <typename Still>
+    bool sound(Client<P>& client, ChainLink link, Still&& still) {
         Guard guard(client.lock);
+        if (!still()) return true;
         const Ends ends = ends_of(link);
         if (*ends.prev == kUnlinked) return true;
         if (*ends.prev == kNoLink ? client.head != link : *ends_of(*ends.prev).next != link)

@@ -51,6 +51,7 @@ public:
         if (u64{used_ + 1} * 4 > u64{capacity_} * 3) return false;
         entries_[slot_of(offset)] = {key_of(offset), owner};
         ++used_;
+        ++changes_;
         return true;
     }
 
@@ -70,6 +71,7 @@ public:
         }
         entries_[gap] = {};
         --used_;
+        ++changes_;
     }
 
     // The first object of `owner` in the table from `at` on, looking at no more than 32
@@ -89,16 +91,12 @@ public:
     void visit(u32 at, F&& f) const {
         if (entries_[at].owner) f(u64{entries_[at].key} * kGrain, entries_[at].owner);
     }
-    // Every entry is found from its home, and the count is right.
-    bool sound() const {
-        u32 seen = 0;
-        for (u32 at = 0; at < capacity_; ++at) {
-            if (!entries_[at].owner) continue;
-            ++seen;
-            if (slot_of(u64{entries_[at].key} * kGrain) != at) return false;
-        }
-        return seen == used_;
+    // Entry `at` is empty, or found from its home.
+    bool sound(u32 at) const {
+        return !entries_[at].owner || slot_of(u64{entries_[at].key} * kGrain) == at;
     }
+    // Grows with each insertion and removal.
+    u64 changes() const { return changes_; }
 
 private:
     // Offsets of pools with owners stay below 2^35: the key is the offset in grains.
@@ -121,6 +119,7 @@ private:
     Entry* entries_ = nullptr;
     u32 capacity_ = 0;
     u32 used_ = 0;
+    u64 changes_ = 0;
 };
 
 }  // namespace quarry

@@ -80,6 +80,11 @@ public:
         return only_ == kMixed;
     }
 
+    // The number of this client goes to somebody else: what it wrote is foreign to all.
+    void outlive(ClientIndex index) {
+        if (only_ == index) only_ = kMixed;
+    }
+
     // ---- nibbles ----
 
     u32 owner(SlotIndex slot) const {

@@ -42,7 +42,9 @@ public:
         if (!desc) return nullptr;
         const u64 word = desc->word();
         if (PageDesc::state(word) != PageState::slab || desc->size_class() != c) return nullptr;
-        return PageDesc::slab<SlabT>(word);
+        // The page may have become another class's slab between the two.
+        auto* slab = PageDesc::slab<SlabT>(word);
+        return slab->class_index() == c ? slab : nullptr;
     }
 
     bool admit(SlabT& slab, Client<P>& client, bool last_resort) {
@@ -123,6 +125,8 @@ public:
                 continue;
             }
             Guard guard(overflow_.lock);
+            // A slot with an owner here has no entry there, and only this lock makes one.
+            if (marks.owner(slot) != e) continue;
             if (!overflow_.insert(offset, to.index())) return Error::owners_full;
             if (marks.change(slot, e, 0)) {
                 ++to.overflow_entries;

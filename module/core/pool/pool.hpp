@@ -23,7 +23,7 @@ namespace quarry {
 
 struct PoolConfig {
     bool fixed = false;
-    u32 max_clients = 0;   // 1..65535
+    u32 max_clients = 0;   // 1..65534
     u64 max_pages = 0;     // 1..2^23
     u64 object_size = 0;   // fixed: multiple of 8, up to 4 MiB
     u64 object_count = 0;  // fixed
@@ -375,6 +375,7 @@ private:
             break;
         }
         if (g.done == n) g.why = Error::none;
+        if (g.why == Error::uninitialised) g.why = Error::pool_full;
         for (u32 i = 0; i < g.done; ++i) {
             if (!(out[i] & Slabs::kForeign)) continue;
             out[i] &= ~Slabs::kForeign;
@@ -399,6 +400,8 @@ private:
                     const u64 aligned = pages_of(r.align);
                     g.why = Error::needs_pages;
                     g.pages = r.pages < aligned ? aligned : r.pages;
+                } else if (g.why == Error::uninitialised) {
+                    g.why = Error::pool_full;
                 }
                 return g;
             }

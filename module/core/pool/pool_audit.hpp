@@ -47,7 +47,8 @@ private:
             Client<P>* client = pool_.clients().find(index);
             if (!client)
                 audit_.fault("a slab names a client that does not exist", slab.base());
-            else if (!pool_.owners().chain().sound(*client, Policy::link_of(slab, e)))
+            else if (!pool_.owners().chain().sound(*client, Policy::link_of(slab, e),
+                                                     [] { return true; }))
                 audit_.fault("a client's chain is torn", slab.base());
         }
     }
@@ -69,30 +70,43 @@ private:
         unowned_ += popcount(taken & ~remote & ~owned);
     }
 
+    // 32 entries under one hold.
     void overflow() {
         auto& table = pool_.overflow();
-        bool sound;
-        {
-            Guard guard(table.lock);
-            sound = table.sound();
-        }
-        audit_.expect(sound, "the overflow table is torn", 0);
-        for (u32 at = 0; at < table.capacity(); ++at) {
-            ReadGuard<P> reader;
-            Guard guard(table.lock);
-            table.visit(at, [&](Offset offset, ClientIndex owner) {
-                const auto place = pool_.locate(offset);
-                if (!place || !place->slab)
-                    audit_.fault("an overflow owner names no slot", offset);
-                else if (place->slab->marks().owner(place->slot))
-                    audit_.fault("a slot has two owners", offset);
-                else if (!pool_.clients().find(owner))
-                    audit_.fault("an overflow owner does not exist", offset);
-                else {
-                    count(place->slab->size_class().slot_bytes);
-                    ++overflowed_;
+        u64 before = 0;
+        u32 seen = 0;
+        bool still = true;
+        for (u32 at = 0; at < table.capacity();) {
+            {
+                ReadGuard<P> reader;
+                Guard guard(table.lock);
+                if (at == 0) before = table.changes();
+                still = still && table.changes() == before;
+                for (u32 i = 0; i < kStepSlots && at < table.capacity(); ++i, ++at) {
+                    audit_.expect(table.sound(at), "the overflow table is torn", at);
+                    table.visit(at, [&](Offset offset, ClientIndex owner) {
+                        ++seen;
+                        overflow_entry(offset, owner);
+                    });
                 }
-            });
+                if (at == table.capacity() && still)
+                    audit_.expect(seen == table.used(), "the overflow table is miscounted", seen);
+            }
+            P::breathe();
+        }
+    }
+    // A slot of its own that no dictionary entry owns, and a client that lives.
+    void overflow_entry(Offset offset, ClientIndex owner) {
+        const auto place = pool_.locate(offset);
+        if (!place || !place->slab) {
+            audit_.fault("an overflow owner names no slot", offset);
+        } else if (place->slab->marks().owner(place->slot)) {
+            audit_.fault("a slot has two owners", offset);
+        } else if (!pool_.clients().find(owner)) {
+            audit_.fault("an overflow owner does not exist", offset);
+        } else {
+            count(place->slab->size_class().slot_bytes);
+            ++overflowed_;
         }
     }
 
@@ -115,10 +129,15 @@ private:
         const ClientIndex owner = desc->run().owner.load(std::memory_order_acquire);
         if (owner == kNobody) return;  // between two owners, or between buddy and owner
         const Offset offset = value(number) * kPageBytes;
+        // Who frees or hands on a run clears its owner first, and then wants the client's lock.
+        const auto still = [&] {
+            return PageDesc::state(desc->word()) == PageState::run &&
+                   desc->run().owner.load(std::memory_order_acquire) == owner;
+        };
         Client<P>* client = pool_.clients().find(owner);
         if (!client)
             audit_.fault("a run's owner does not exist", offset);
-        else if (!pool_.owners().chain().sound(*client, chain_link(number, 0)))
+        else if (!pool_.owners().chain().sound(*client, chain_link(number, 0), still))
             audit_.fault("a client's chain is torn", offset);
         else if (const auto pages = pool_.buddy().run_pages(number))
             count(*pages * kPageBytes);

@@ -76,6 +76,7 @@ private:
         ReadGuard<P> reader;
         Guard guard(pool_.slabs().lock_of(slab->class_index()));
         slab->marks().set_client(e, kNobody);
+        slab->marks().outlive(client.index());
         pool_.slabs().unpin(*slab);
     }
 
@@ -96,26 +97,30 @@ private:
     }
 
     void reap_overflow(Client<P>& client, Taken& taken) {
-        auto& table = pool_.overflow();
         u32 at = 0;
-        for (;;) {
-            ReadGuard<P> reader;
-            Offset offset = 0;
-            {
-                Guard guard(table.lock);
-                if (client.overflow_entries == 0) return;
-                if (at >= table.capacity()) at = 0;
-                if (!table.next_of(client.index(), at, offset)) continue;
-                table.remove(offset);
-                --client.overflow_entries;
-            }
-            const u64 word = pool_.buddy().find(PageNumber{offset / kPageBytes})->word();
-            SlabT& slab = *PageDesc::slab<SlabT>(word);
-            typename Slabs::Homing homing(pool_.slabs());
-            homing.add(slab, slab.slot_at(offset));
-            ++taken.objects;
-            taken.bytes += slab.size_class().slot_bytes;
+        while (reap_one_overflow(client, at, taken)) P::breathe();
+    }
+
+    // Looks at no more than 32 entries of the table. False: nothing of the client is left in it.
+    bool reap_one_overflow(Client<P>& client, u32& at, Taken& taken) {
+        auto& table = pool_.overflow();
+        ReadGuard<P> reader;
+        Offset offset = 0;
+        {
+            Guard guard(table.lock);
+            if (client.overflow_entries == 0) return false;
+            if (at >= table.capacity()) at = 0;
+            if (!table.next_of(client.index(), at, offset)) return true;
+            table.remove(offset);
+            --client.overflow_entries;
         }
+        const u64 word = pool_.buddy().find(PageNumber{offset / kPageBytes})->word();
+        SlabT& slab = *PageDesc::slab<SlabT>(word);
+        typename Slabs::Homing homing(pool_.slabs());
+        homing.add(slab, slab.slot_at(offset));
+        ++taken.objects;
+        taken.bytes += slab.size_class().slot_bytes;
+        return true;
     }
 
     Pool<P>& pool_;

@@ -147,8 +147,12 @@ public:
             // After the OR, the slab may be anywhere; only a claimed one is ours to queue.
             const u32 slot_bytes = slab_->size_class().slot_bytes;
             const Offset base = slab_->base();
-            if (slab_->claim_pending())
-                slabs_.bins_[slab_->class_index()].homecoming.push(slab_->queue);
+            {
+                // Stopped between the two parts of a push, this would hide what others bring home.
+                PinGuard<P> pin;
+                if (slab_->claim_pending())
+                    slabs_.bins_[slab_->class_index()].homecoming.push(slab_->queue);
+            }
             P::trace_remote_free(slabs_.os_, slot_bytes, base, moved_);
             slab_ = nullptr;
             moved_ = 0;
@@ -167,7 +171,8 @@ public:
         if (bin.homecoming.looks_empty()) return 0;
         u32 slots = 0;
         Guard guard(bin.lock);
-        while (collect_one(bin, guard, slots)) guard.cycle();
+        // Each slab is queued once: no more than were there, however many others free meanwhile.
+        for (u32 left = bin.slabs; left && collect_one(bin, guard, slots); --left) guard.cycle();
         return slots;
     }
 
