@@ -191,6 +191,10 @@ public:
         if (live_ == plan_.max_live) [[unlikely]] return Error::out_of_nodes;
         const u64 n = granules(size);
         if (align > u64{1} << plan_.shift) return allocate_aligned(n, align >> plan_.shift);
+        if (n < kExact && plan_.aligns == 0) {
+            const u32 size = sizes_.find_exact(static_cast<u32>(n));
+            if (size < kExact) [[likely]] return cut(size, static_cast<u32>(n));
+        }
         const u32 best = sizes_.find(n);
         if (best == 0) [[unlikely]] return Error::pool_full;
         return carve(best, nodes_[best].start, n);
@@ -308,6 +312,7 @@ private:
     friend class RangeAudit<P, Steps>;
 
     static constexpr unsigned kCandidates = 8;
+    static constexpr u64 kExact = SizeIndex<Ranges, Steps>::kExact;
 
     u64 granule_mask() const { return (u64{1} << plan_.shift) - 1; }
     // size is 1 at least.
@@ -362,6 +367,7 @@ private:
 
     // ---- nodes ----
 
+    u32 dump() const { return plan_.nodes + 1; }
     u32 take_node() { return stack_[--unused_]; }
     void release(u32 i) {
         nodes_[i].word = 0;
@@ -427,32 +433,73 @@ private:
         return {at << plan_.shift, live};
     }
 
+    // carve() for the latest range of a size below kExact, from its start, where no other
+    // alignment has an index: without a branch that depends on whether something is left. If
+    // not, the dump takes what is written.
+    RangeHandle cut(u32 size, u32 n) {
+        const u32 i = sizes_.head(size);
+        RangeNode& node = nodes_[i];
+        const u32 back = size - n;
+        const bool some = back != 0;
+        const u64 at = node.start;
+        const u32 after = node.next;
+        sizes_.remove_if(true, i, size);
+        unused_ -= some;
+        const u32 rest = some ? stack_[unused_] : dump();
+        node.set(n, true);
+        node.next = some ? rest : after;
+        *(some ? &nodes_[after].prev : &nodes_[rest].prev) = rest;
+        nodes_[rest].start = at + n;
+        nodes_[rest].set(back, false);
+        nodes_[rest].prev = i;
+        nodes_[rest].next = after;
+        sizes_.insert_if(some, rest, back);
+        free_ranges_ -= !some;
+        offsets_.insert(i, at);
+        ++live_;
+        free_granules_ -= n;
+        return {at << plan_.shift, i};
+    }
+
     // The live range `i` becomes free and merges with what is free beside it.
     u64 give_back(u32 i) {
         RangeNode& node = nodes_[i];
         const u64 n = node.size();
+        const u32 before = node.prev;
+        const u32 after = node.next;
         offsets_.remove(i, node.start);
         --live_;
         free_granules_ += n;
-        u64 size = n;
-        const u32 after = node.next;
-        if (!nodes_[after].live()) {
-            size += nodes_[after].size();
-            unindex(after);
-            unlink(after);
-            release(after);
+        // Whether they are free is as good as random: no branch depends on it.
+        const bool left = !nodes_[before].live();
+        const bool right = !nodes_[after].live();
+        const u64 left_size = nodes_[before].size() & (0 - u64{left});
+        const u64 right_size = nodes_[after].size() & (0 - u64{right});
+        const u64 size = left_size + n + right_size;
+        const bool exact = size < kExact && plan_.aligns == 0;
+        if (exact) [[likely]] {
+            sizes_.remove_if(left, before, static_cast<u32>(left_size));
+            sizes_.remove_if(right, after, static_cast<u32>(right_size));
+            free_ranges_ += 1 - u64{left} - u64{right};
+        } else {
+            if (left) unindex(before);
+            if (right) unindex(after);
         }
-        const u32 before = node.prev;
-        u32 whole = i;
-        if (!nodes_[before].live()) {
-            size += nodes_[before].size();
-            unindex(before);
-            unlink(i);
-            release(i);
-            whole = before;
-        }
+        const u32 whole = left ? before : i;
+        const u32 next = right ? nodes_[after].next : after;
+        node.word = 0;
+        nodes_[right ? after : dump()].word = 0;
         nodes_[whole].set(size, false);
-        index(whole);
+        nodes_[whole].next = next;
+        nodes_[next].prev = whole;
+        stack_[unused_] = i;
+        unused_ += left;
+        stack_[unused_] = after;
+        unused_ += right;
+        if (exact) [[likely]]
+            sizes_.insert_if(true, whole, static_cast<u32>(size));
+        else
+            index(whole);
         return n << plan_.shift;
     }
 
