@@ -181,6 +181,19 @@ public:
         return seen <= most;
     }
 
+    // fn(least size, nodes) for each bin that is not empty, smallest first; `most` as above.
+    template <typename Fn>
+    void for_each_bin(u64 most, Fn&& fn) const {
+        u32 last = 0;
+        u64 nodes = 0;
+        for_each(most, [&](u32, u32 bin) {
+            if (bin != last && nodes) fn(least_of(last), nodes);
+            nodes = bin == last ? nodes + 1 : 1;
+            last = bin;
+        });
+        if (nodes) fn(least_of(last), nodes);
+    }
+
     // Most nodes of one way down a tree, for sizes up to `most`.
     static unsigned depth_for(u64 most, unsigned number_bits) {
         return most < kExact ? 0 : highest_bit(most) - 6 + number_bits + 1;
