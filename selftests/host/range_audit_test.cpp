@@ -38,8 +38,14 @@ protected:
         ranges.verify(audit);
         return audit.result().first;
     }
-    RangeNode& node(u32 i) { return static_cast<RangeNode*>(Shown::blocks[0].first)[i]; }
-    RangeNode& of(int i) { return node(all[i].node); }
+    using Node = RangeNode<u64>;
+    Node& node(u32 i) { return static_cast<Node*>(Shown::blocks[0].first)[i]; }
+    Node& of(int i) { return node(all[i].node); }
+    FreeRange<u64>& record(u32 f) {
+        const auto l = NodeTable<u64, NoSteps>::layout(1000, 20);
+        return reinterpret_cast<FreeRange<u64>*>(static_cast<char*>(Shown::blocks[0].first) +
+                                                 round_up(l.bytes(), 8))[f];
+    }
     // Plants a value, expects the finding, puts the old one back.
     template <typename T>
     void plant(T& at, std::type_identity_t<T> value, const char* finding) {
@@ -71,26 +77,32 @@ TEST_F(RangeAuditTest, SeesAGapAndAnOverlap) {
 TEST_F(RangeAuditTest, SeesARangeInTheWrongState) {
     plant(of(3).word, 20 << 1, "two free neighbours are not merged");
     plant(of(2).word, 20 << 1 | 1, "the count of live ranges is wrong");
-    plant(of(0).word, 20 << 1, "the count of live ranges is wrong");
+    plant(of(0).word, 20 << 1, "a free range has another's number");
+    plant(of(2).word, of(5).word, "a free range has another's number");
 }
 
 TEST_F(RangeAuditTest, SeesATornListOfASize) {
     // The three holes of 20 are one list, the last freed first: 8, 5, 2.
-    plant(of(5).link[1], 0, "the bins hold not just the free ranges");
-    plant(of(5).link[0], 0, "the bins by size are torn");
-    plant(of(2).link[1], all[8].node, "the bins by size are torn");
-    plant(of(2).link[1], all[3].node, "the bins by size are torn");
+    const u32 first = of(8).free_range(), middle = of(5).free_range(), last = of(2).free_range();
+    plant(record(middle).link[1], 0, "the bins hold not just the free ranges");
+    plant(record(middle).link[0], 0, "the bins by size are torn");
+    plant(record(last).link[1], first, "the bins by size are torn");
+    plant(record(middle).size, 19, "a gap or an overlap between ranges");
+    plant(record(middle).node, all[3].node, "a free range has another's number");
 }
 
-TEST_F(RangeAuditTest, SeesAnUnusedNodeThatIsNone) {
+TEST_F(RangeAuditTest, SeesANodeThatIsNotAtHome) {
     u32 spare = 0;
-    for (u32 i = 1; i <= ranges.nodes(); ++i)
+    for (u32 i = 4; i < ranges.nodes(); ++i)
         if (node(i).unused()) spare = i;
     ASSERT_NE(spare, 0u);
-    plant(node(spare).word, 2, "the count of unused nodes is wrong");
+    plant(node(spare).word, 3, "the table of nodes is torn");
+    plant(node(spare).start, 1, "the table of nodes is torn");
+    plant(node(1).word, 2, "the table of nodes is torn");
+    plant(node(2).word, 0, "the table of nodes is torn");
 }
 
-// Every bit of the tables is looked at: the index by offset, and those by size.
+// Every word of the tables is looked at.
 TEST_F(RangeAuditTest, SeesEachWordOfTheTablesThatIsNotWhatItShouldBe) {
     auto* words = static_cast<u32*>(Shown::blocks[1].first);
     const std::size_t count = Shown::blocks[1].second / sizeof(u32);

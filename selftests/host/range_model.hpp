@@ -14,6 +14,7 @@
 
 namespace quarry {
 
+template <typename Word = u64>
 class RangeModel {
 public:
     using P = HostPlatform;
@@ -94,7 +95,7 @@ public:
         return by_size == frees || fail("the report by size differs", by_size);
     }
 
-    RangeAllocator<P>& ranges() { return ranges_; }
+    RangeAllocator<P, Word>& ranges() { return ranges_; }
 
     bool allocate(u64 size, u64 align) {
         const u64 n = round_up(size, shape_.granule);
@@ -237,6 +238,7 @@ private:
         u32 node;
     };
     using Items = std::map<u64, Item>;
+    using Iterator = typename Items::iterator;
 
     u64 least() const { return shape_.granule; }
     template <typename Pick>
@@ -259,14 +261,14 @@ private:
         for (const auto& [offset, item] : items_) n += item.live;
         return n;
     }
-    Items::iterator nth_live(u64 k) {
+    Iterator nth_live(u64 k) {
         const u64 n = live();
         if (n == 0) return items_.end();
         k %= n;
         for (auto it = items_.begin();; ++it)
             if (it->second.live && k-- == 0) return it;
     }
-    void became_free(Items::iterator it) {
+    void became_free(Iterator it) {
         it->second.live = false;
         if (const auto behind = std::next(it); behind != items_.end() && !behind->second.live) {
             it->second.size += behind->second.size;
@@ -282,8 +284,8 @@ private:
     bool stale_handle(u64 k) {
         const auto it = nth_live(k);
         if (it == items_.end()) return true;
-        const u32 wrong[] = {0, static_cast<u32>(ranges_.nodes()) + 1, ~u32{0},
-                             it->second.node % static_cast<u32>(ranges_.nodes()) + 1};
+        const u32 wrong[] = {0, 1, static_cast<u32>(ranges_.nodes()), ~u32{0},
+                             (it->second.node + 1) % static_cast<u32>(ranges_.nodes())};
         for (const u32 node : wrong)
             if (node != it->second.node &&
                 ranges_.free(RangeHandle{it->first, node}).error() != Error::not_found)
@@ -303,7 +305,7 @@ private:
     RangeShape shape_;
     u64 capacity_;
     u64 successes_ = 0;
-    RangeAllocator<P> ranges_;
+    RangeAllocator<P, Word> ranges_;
     Items items_;
     std::string error_;
 };

@@ -28,7 +28,7 @@ struct Counted {
     static inline u64 steps = 0;
     static void step() { ++steps; }
 };
-using Ranges = RangeAllocator<P, Counted>;
+using Ranges = RangeAllocator<P, u64, Counted>;
 
 class RangeSteps : public ::testing::Test {
 protected:

@@ -104,7 +104,7 @@ TEST(Range, MetadataIsBoundedByWhatMayLiveAndNotByTheCapacity) {
     const u64 small = *Ranges::required_meta_bytes({.capacity = 1 << 20, .max_live = 10000});
     const u64 huge = *Ranges::required_meta_bytes({.capacity = u64{1} << 62, .max_live = 10000});
     EXPECT_LT(huge, small + 200'000);
-    EXPECT_LT(huge, 10000u * 200);
+    EXPECT_LT(huge, 10000u * 300);
 }
 
 TEST(Range, NothingIsAllocatedAfterInit) {
@@ -160,8 +160,11 @@ TEST(Range, AWrongShapeIsRefused) {
     EXPECT_EQ(error({.capacity = 16, .granule = 8, .max_live = 1, .aligns = {48}}), Error::invalid);
     EXPECT_EQ(error({.capacity = 16, .max_live = 1, .aligns = {4, 0, 4}}), Error::invalid);
     EXPECT_EQ(error({.capacity = u64{1} << 63, .max_live = 1}), Error::too_large);
-    EXPECT_EQ(error({.capacity = u64{1} << 40, .max_live = u64{1} << 31}), Error::too_large);
+    EXPECT_EQ(error({.capacity = u64{1} << 40, .max_live = (u64{1} << 28) + 1}), Error::too_large);
     EXPECT_EQ(error({.capacity = u64{1} << 63, .granule = 2, .max_live = 1}), Error::none);
+    using Narrow = RangeAllocator<P, u32>;
+    EXPECT_EQ(Narrow().init({.capacity = u64{1} << 31, .max_live = 1}), Error::too_large);
+    EXPECT_EQ(Narrow().init({.capacity = (u64{1} << 31) - 1, .max_live = 1}), Error::none);
 }
 
 TEST(Range, BeforeInitEveryCallIsUninitialised) {
@@ -270,7 +273,6 @@ TEST(Range, OneMoreThanMayLiveIsOutOfNodes) {
     EXPECT_EQ(ranges.allocate(990).error(), Error::out_of_nodes);
     EXPECT_TRUE(ranges.free(live[4]));
     EXPECT_TRUE(ranges.allocate(1));
-    EXPECT_EQ(ranges.nodes(), 21u);
     expect_clean(ranges);
 }
 
@@ -284,8 +286,7 @@ TEST(Range, EveryStateThatMayLiveHasItsNodes) {
     ASSERT_TRUE(ranges.free(Offset{0}));
     ASSERT_EQ(ranges.report().free_ranges, kLive);
     ASSERT_TRUE(ranges.allocate(1, 256));
-    EXPECT_EQ(ranges.live() + ranges.report().free_ranges, ranges.nodes());
-    EXPECT_EQ(ranges.nodes(), 2 * kLive + 1);
+    EXPECT_EQ(ranges.live() + ranges.report().free_ranges, 2 * kLive + 1);
     expect_clean(ranges);
 }
 
@@ -446,8 +447,7 @@ TEST_F(RangeTest, ANodeIsTheSameAsLongAsItsRangeLives) {
     ASSERT_TRUE(ranges.free(*a));
     ASSERT_TRUE(ranges.allocate(16));
     EXPECT_EQ(ranges.find(b->offset)->node, b->node);
-    EXPECT_GE(b->node, 1u);
-    EXPECT_LE(b->node, ranges.nodes());
+    EXPECT_LT(b->node, ranges.nodes());
 }
 
 // ---- resizing in place ----

@@ -32,13 +32,15 @@
 //
 // Costs: allocate, free, try_reallocate, size_of, range_at: O(log(capacity / granule)) steps
 // at worst (step_bound() says how many), about ten mostly, whatever is live. A step is a node,
-// a head or a word of a bitmap. init, reset, grow_capacity with tables: O(metadata).
-// Metadata: 68 bytes for each of max_live twice (72 to 88 with declared alignments, 8 each),
-// 8 to 16 more for each of max_live, at most 30 KiB of heads by size for each index.
+// a home of four, a list, or a word of a bitmap. init, reset, grow_capacity with tables: O(metadata).
+// Metadata: required_meta_bytes(); about 120 bytes for each range that can be live with Word
+// u32, 200 with u64, 8 more for each alignment, and at most 30 KiB for each index by size. Of
+// that a call touches some six cache lines; most of the rest stands by for the worst case.
 //
+// Word: u64 serves any capacity; u32 halves what is touched, for less than 2^31 granules.
 // Context: any, but init and grow_capacity with tables (task). One caller at a time: whoever
-// shares it holds a lock, for step_bound() steps at most. The types of the two indices say
-// how they work: size_index.hpp, offset_index.hpp. (Best fit and boundary tags: Knuth 1968,
+// shares it holds a lock, for step_bound() steps at most. node_table.hpp and size_index.hpp say
+// how ranges are found by offset and by size. (Best fit and boundary tags: Knuth 1968,
 // volume 1, 2.5.)
 #pragma once
 
@@ -48,37 +50,25 @@
 
 namespace quarry {
 
-template <Platform P, typename Steps>
+template <Platform P, typename Word, typename Steps>
 class RangeAudit;
 
-template <Platform P, typename Steps = NoSteps>
+template <Platform P, typename Word = u64, typename Steps = NoSteps>
 class RangeAllocator {
-    struct Ranges {
-        RangeNode* nodes;
-        u64 size_of(u32 node) const { return nodes[node].size(); }
-        u32* link(u32 node) const { return nodes[node].link; }
-    };
-    // By what is left of a range behind its first aligned granule.
-    struct AlignedRanges {
-        RangeNode* nodes;
-        u32 (*links)[2];
-        u64 align;  // granules
-        u64 first_of(u32 node) const { return round_up(nodes[node].start, align); }
-        u64 size_of(u32 node) const {
-            const u64 first = first_of(node);
-            const u64 end = nodes[node].end();
-            return end > first ? end - first : 0;
-        }
-        u32* link(u32 node) const { return links[node]; }
-    };
-    using Plan = RangePlan<Ranges, AlignedRanges, Steps>;
+    using Node = RangeNode<Word>;
+    using Free = FreeRange<Word>;
+
+    using Records = FreeSizes<Word>;
+    using Aligned = AlignedSizes<Word>;
+    using Sizes = SizeIndex<Records, Steps>;
+    using Plan = RangePlan<Word, Sizes, Steps>;
 
 public:
     RangeAllocator() = default;
     ~RangeAllocator() {
-        if (!nodes_) return;
-        P::meta_free(nodes_, plan_.nodes_bytes());
-        P::meta_free(tables_, plan_.tables_bytes());
+        if (!records_) return;
+        P::meta_free(records_, plan_.record_bytes());
+        P::meta_free(tables_, plan_.table_bytes());
     }
     RangeAllocator(const RangeAllocator&) = delete;
     RangeAllocator& operator=(const RangeAllocator&) = delete;
@@ -89,37 +79,34 @@ public:
     static Result<u64> required_meta_bytes(const RangeShape& shape) {
         const auto plan = Plan::of(shape);
         if (!plan) return plan.error();
-        return plan->nodes_bytes() + plan->tables_bytes();
+        return plan->record_bytes() + plan->table_bytes();
     }
 
     // Takes the metadata; all of the capacity is one free range. Errors: invalid, too_large,
     // initialised, no_memory; then nothing has changed. Context: task.
     Error init(const RangeShape& shape) {
-        if (nodes_) return Error::initialised;
+        if (records_) return Error::initialised;
         const auto plan = Plan::of(shape);
         if (!plan) return plan.error();
-        void* nodes = P::meta_alloc(plan->nodes_bytes(), Context::may_sleep);
-        if (!nodes) return Error::no_memory;
-        void* tables = P::meta_alloc(plan->tables_bytes(), Context::may_sleep);
+        void* records = P::meta_alloc(plan->record_bytes(), Context::may_sleep);
+        if (!records) return Error::no_memory;
+        void* tables = P::meta_alloc(plan->table_bytes(), Context::may_sleep);
         if (!tables) {
-            P::meta_free(nodes, plan->nodes_bytes());
+            P::meta_free(records, plan->record_bytes());
             return Error::no_memory;
         }
         plan_ = *plan;
-        nodes_ = static_cast<RangeNode*>(nodes);
-        tables_ = tables;
-        attach();
+        records_ = static_cast<char*>(records);
+        tables_ = static_cast<char*>(tables);
         start_over();
         return Error::none;
     }
 
     // All ranges are gone, the capacity stays. O(metadata). Context: any.
     void reset() {
-        if (!nodes_) return;
-        for (u64 i = 0; i < plan_.all_nodes(); ++i) nodes_[i].word = 0;
-        auto* words = static_cast<u64*>(tables_);
-        for (u64 i = 0; i < plan_.tables_bytes() / sizeof(u64); ++i) words[i] = 0;
-        attach();
+        if (!records_) return;
+        auto* words = reinterpret_cast<u64*>(tables_);
+        for (u64 i = 0; i < plan_.table_bytes() / sizeof(u64); ++i) words[i] = 0;
         start_over();
     }
 
@@ -135,25 +122,23 @@ public:
     // Bytes of the tables that the other grow_capacity takes. Errors: those of it.
     Result<u64> required_growth_bytes(u64 bytes) const {
         if (Error e = check_growth(bytes); !ok(e)) return e;
-        return grown(bytes).tables_bytes();
+        return grown(bytes).table_bytes();
     }
     // The same to any capacity, which becomes the max_capacity: `tables` are of exactly
     // required_growth_bytes(bytes), zeroed, from P::meta_alloc; they become the allocator's,
-    // and the old ones are freed. Live ranges, handles and nodes stay what they are. Errors:
-    // uninitialised, invalid, too_large; then `tables` stays the caller's. O(nodes).
+    // and the old ones are freed. Live ranges, handles and nodes stay what they are. What then
+    // starts behind the first max_capacity is found by a tree, not at home. Errors: those
+    // above, too_large; then `tables` stays the caller's. O(ranges).
     Error grow_capacity(u64 bytes, void* tables) {
         if (Error e = check_growth(bytes); !ok(e)) return e;
         if (!tables) return Error::no_memory;
-        P::meta_free(tables_, plan_.tables_bytes());
-        tables_ = tables;
+        P::meta_free(tables_, plan_.table_bytes());
+        tables_ = static_cast<char*>(tables);
         plan_ = grown(bytes);
-        attach();
-        for (u32 i = nodes_[0].next; i != 0; i = nodes_[i].next) {
-            if (nodes_[i].live())
-                offsets_.insert(i, nodes_[i].start);
-            else
-                index(i);
-        }
+        nodes_.widen(plan_.granule_bits());
+        attach_sizes();
+        for (u32 i = nodes_[0].next; i != 0; i = nodes_[i].next)
+            if (!nodes_[i].live()) index(nodes_[i].free_range());
         extend(bytes >> plan_.shift);
         return Error::none;
     }
@@ -161,21 +146,17 @@ public:
     // Gives the end of the space back. Errors: uninitialised, invalid (0, not smaller, no
     // multiple of the granule), busy (a live range reaches into it); then nothing has changed.
     Error shrink_capacity(u64 bytes) {
-        if (!nodes_) return Error::uninitialised;
+        if (!records_) return Error::uninitialised;
         const u64 end = bytes >> plan_.shift;
         if (end == 0 || bytes & granule_mask() || end >= plan_.capacity) return Error::invalid;
         const u32 last = nodes_[0].prev;
-        RangeNode& tail = nodes_[last];
-        if (tail.live() || tail.start > end) return Error::busy;
-        unindex(last);
+        const u64 start = nodes_[last].start;
+        if (nodes_[last].live() || start > end) return Error::busy;
         free_granules_ -= plan_.capacity - end;
-        if (tail.start == end) {
-            unlink(last);
-            release(last);
-        } else {
-            tail.set(end - tail.start, false);
-            index(last);
-        }
+        if (start == end)
+            remove_free(last);
+        else
+            resize_free(last, end - start);
         plan_.capacity = end;
         return Error::none;
     }
@@ -191,9 +172,13 @@ public:
         if (live_ == plan_.max_live) [[unlikely]] return Error::out_of_nodes;
         const u64 n = granules(size);
         if (align > u64{1} << plan_.shift) return allocate_aligned(n, align >> plan_.shift);
+        if (n < kExact && plan_.aligns == 0) {
+            const u32 size = sizes_.find_exact(static_cast<u32>(n));
+            if (size < kExact) [[likely]] return cut(size, static_cast<u32>(n));
+        }
         const u32 best = sizes_.find(n);
         if (best == 0) [[unlikely]] return Error::pool_full;
-        return carve(best, nodes_[best].start, n);
+        return carve(best, nodes_[frees_[best].node].start, n);
     }
 
     // Frees a live range and answers its size in bytes. Errors: see above; uninitialised.
@@ -225,12 +210,12 @@ public:
     // Bytes of a live range. Errors: those of free.
     Result<u64> size_of(RangeHandle handle) const {
         if (!names(handle)) return wrong_handle(handle);
-        return nodes_[handle.node].size() << plan_.shift;
+        return nodes_[handle.node].live_size() << plan_.shift;
     }
     Result<u64> size_of(Offset offset) const {
         const u32 node = live_at(offset);
         if (node == 0) return wrong_offset(offset);
-        return nodes_[node].size() << plan_.shift;
+        return nodes_[node].live_size() << plan_.shift;
     }
     // The handle of the live range that starts at `offset`. Errors: those of free.
     Result<RangeHandle> find(Offset offset) const {
@@ -247,9 +232,9 @@ public:
     // The range, live or free, that holds this byte: so whoever iterates in steps can let go
     // of the lock between, and go on at offset + size. Errors: out_of_range, uninitialised.
     Result<RangeView> range_at(Offset offset) const {
-        if (!nodes_) return Error::uninitialised;
+        if (!records_) return Error::uninitialised;
         if (offset >= capacity()) return Error::out_of_range;
-        return view(holder(offset >> plan_.shift));
+        return view(nodes_.at_most(offset >> plan_.shift));
     }
 
     // Bytes. All of these: O(1), largest_available O(log).
@@ -258,19 +243,20 @@ public:
     u64 granule() const { return u64{1} << plan_.shift; }
     u64 total_available() const { return free_granules_ << plan_.shift; }
     u64 largest_available() const {
-        if (!nodes_) return 0;
-        const u32 node = sizes_.greatest();
-        return node ? nodes_[node].size() << plan_.shift : 0;
+        if (!records_) return 0;
+        const u32 f = sizes_.greatest();
+        return f ? u64{frees_[f].size} << plan_.shift : 0;
     }
     bool is_empty() const { return live_ == 0; }
     u64 live() const { return live_; }
     u64 max_live() const { return plan_.max_live; }
-    u64 nodes() const { return plan_.nodes; }
-    u64 meta_bytes() const { return nodes_ ? plan_.nodes_bytes() + plan_.tables_bytes() : 0; }
+    // Numbers of nodes are below it. It grows with max_live and never changes.
+    u64 nodes() const { return records_ ? nodes_.count() : 0; }
+    u64 meta_bytes() const { return records_ ? plan_.record_bytes() + plan_.table_bytes() : 0; }
 
     RangeReport report() const {
         return {capacity(),  total_available(), largest_available(),
-                free_ranges_, live_,             plan_.max_live};
+                free_ranges(), live_,            plan_.max_live};
     }
     // fn(const RangeView&) for each, by offset. fn changes nothing here. O(ranges).
     template <typename Fn>
@@ -282,97 +268,83 @@ public:
     // granules a bin is one size, above it begins with `bytes`. O(free ranges + bins).
     template <typename Fn>
     void for_each_free_size(Fn&& fn) const {
-        u32 last = 0;
-        u64 ranges = 0;
-        const auto tell = [&] {
-            if (ranges) fn(decltype(sizes_)::least_of(last) << plan_.shift, ranges);
-        };
-        if (!nodes_) return;
-        sizes_.for_each(free_ranges_, [&](u32, u32 bin) {
-            if (bin != last) {
-                tell();
-                last = bin;
-                ranges = 0;
-            }
-            ++ranges;
+        if (!records_) return;
+        sizes_.for_each_bin(free_ranges(), [&](u64 least, u64 ranges) {
+            fn(least << plan_.shift, ranges);
         });
-        tell();
     }
 
     // Most steps that one call can take, of those that are O(log).
     u64 step_bound() const {
-        const u64 by_size =
-            4 + 2 * SizeIndex<Ranges, Steps>::depth_for(plan_.max_capacity, plan_.number_bits());
-        const u64 by_offset = 2 * u64{offsets_.depth()} + 16;
-        return 16 + (1 + plan_.aligns) * 4 * by_size + 2 * by_offset;
+        const u64 by_size = 4 + 2 * Sizes::depth_for(plan_.max_capacity, plan_.number_bits());
+        const u64 by_offset = 2 * u64{nodes_.depth()} + 16;
+        return 16 + (1 + plan_.aligns) * 4 * by_size + 4 * by_offset;
     }
 
     // Compares everything with everything. O(metadata). Context: any, long.
-    void verify(Audit& audit) const { RangeAudit<P, Steps>(*this, audit).run(); }
+    void verify(Audit& audit) const { RangeAudit<P, Word, Steps>(*this, audit).run(); }
 
 private:
-    friend class RangeAudit<P, Steps>;
+    friend class RangeAudit<P, Word, Steps>;
 
     static constexpr unsigned kCandidates = 8;
+    static constexpr u64 kExact = Sizes::kExact;
+    static constexpr u32 kDump = NodeTable<Word, Steps>::kDump;
 
     u64 granule_mask() const { return (u64{1} << plan_.shift) - 1; }
     // size is 1 at least.
     u64 granules(u64 size) const { return ((size - 1) >> plan_.shift) + 1; }
 
-    // ---- what is asked wrongly ----
-
     Error wrong_request(u64 size, u64 align) const {
-        if (!nodes_) return Error::uninitialised;
+        if (!records_) return Error::uninitialised;
         if (size == 0 || !is_power_of_two(align)) return Error::invalid;
         return Error::too_large;
     }
     // Why no live range starts at `offset`.
     Error wrong_offset(Offset offset) const {
-        if (!nodes_) return Error::uninitialised;
+        if (!records_) return Error::uninitialised;
         if (offset >= capacity()) return Error::out_of_range;
         if (offset & granule_mask()) return Error::misaligned;
-        return nodes_[holder(offset >> plan_.shift)].live() ? Error::not_object
-                                                            : Error::already_free;
+        // Ranges follow each other without a gap: the last that starts before holds it.
+        const u32 holder = nodes_.at_most(offset >> plan_.shift);
+        return nodes_[holder].live() ? Error::not_object : Error::already_free;
     }
     Error wrong_handle(RangeHandle handle) const {
         return live_at(handle.offset) ? Error::not_found : wrong_offset(handle.offset);
     }
 
-    // ---- look-ups ----
-
     bool names(RangeHandle h) const {
-        if (h.node > plan_.nodes || h.node == 0) return false;
-        const RangeNode& node = nodes_[h.node];
-        return node.live() && node.start << plan_.shift == h.offset;
+        if (h.node >= nodes() || h.node < 4) return false;
+        const Node& node = nodes_[h.node];
+        return node.live() && u64{node.start} << plan_.shift == h.offset;
     }
     u32 live_at(Offset offset) const {
         if (offset >= capacity() || offset & granule_mask()) return 0;
-        return offsets_.find(offset >> plan_.shift);
+        const u32 i = nodes_.find(offset >> plan_.shift);
+        return nodes_[i].live() ? i : 0;
     }
-    // The node, live or free, that holds this granule.
-    u32 holder(u64 granule) const {
-        const u32 before = offsets_.at_most(granule);
-        if (granule < nodes_[before].end() && before != 0) return before;
-        return nodes_[before].next;
+    u64 size_of_node(u32 i) const {
+        const Node& node = nodes_[i];
+        return node.live() ? node.live_size() : frees_[node.free_range()].size;
     }
     RangeView view(u32 i) const {
-        const RangeNode& node = nodes_[i];
-        return {node.start << plan_.shift, node.size() << plan_.shift, node.live()};
+        return {u64{nodes_[i].start} << plan_.shift, size_of_node(i) << plan_.shift,
+                nodes_[i].live()};
     }
     template <typename Fn>
     void for_each(bool live, Fn&& fn) const {
-        if (!nodes_) return;
+        if (!records_) return;
         for (u32 i = nodes_[0].next; i != 0; i = nodes_[i].next)
             if (nodes_[i].live() == live) fn(view(i));
     }
 
-    // ---- nodes ----
+    // ---- records ----
 
-    u32 take_node() { return stack_[--unused_]; }
-    void release(u32 i) {
-        nodes_[i].word = 0;
-        stack_[unused_++] = i;
-    }
+    // Numbers of free ranges in use; stack_[1..unused_] holds the others.
+    u64 free_ranges() const { return records_ ? plan_.frees() - 1 - unused_ : 0; }
+    u32 take_number() { return stack_[unused_--]; }
+    void release_number(u32 f) { stack_[++unused_] = f; }
+
     // Between `before` and what follows it.
     void link_after(u32 before, u32 i) {
         const u32 after = nodes_[before].next;
@@ -387,105 +359,160 @@ private:
     }
 
     // A free range enters the indices, and leaves them.
-    void index(u32 i) {
-        ++free_ranges_;
-        sizes_.insert(i, nodes_[i].size());
+    void index(u32 f) {
+        sizes_.insert(f, frees_[f].size);
         for (unsigned k = 0; k < plan_.aligns; ++k)
-            if (const u64 room = aligned_ranges(k).size_of(i)) aligned_[k].insert(i, room);
+            if (const u64 room = aligned(k).size_of(f)) aligned_[k].insert(f, room);
     }
-    void unindex(u32 i) {
-        --free_ranges_;
-        sizes_.remove(i, nodes_[i].size());
+    void unindex(u32 f) {
+        sizes_.remove(f, frees_[f].size);
         for (unsigned k = 0; k < plan_.aligns; ++k)
-            if (const u64 room = aligned_ranges(k).size_of(i)) aligned_[k].remove(i, room);
+            if (const u64 room = aligned(k).size_of(f)) aligned_[k].remove(f, room);
     }
-    AlignedRanges aligned_ranges(unsigned k) const {
-        auto* links = reinterpret_cast<char*>(nodes_) + plan_.links_at() + k * plan_.links_bytes();
-        return {nodes_, reinterpret_cast<u32(*)[2]>(links), plan_.align[k]};
+    Aligned aligned(unsigned k) const {
+        auto* links = reinterpret_cast<u32(*)[2]>(records_ + plan_.links_at(k));
+        return {&nodes_[0], frees_, links, plan_.align[k]};
+    }
+
+    // Node `i` becomes a free range of this number and size.
+    void set_free(u32 i, u32 f, u64 size) {
+        nodes_[i].set_free(f);
+        frees_[f].node = i;
+        frees_[f].size = static_cast<Word>(size);
+        index(f);
+    }
+    void add_free(u32 before, u64 start, u64 size) {
+        const u32 i = nodes_.make(start);
+        link_after(before, i);
+        set_free(i, take_number(), size);
+    }
+    void remove_free(u32 i) {
+        const u32 f = nodes_[i].free_range();
+        unindex(f);
+        release_number(f);
+        unlink(i);
+        nodes_.drop(i);
+    }
+    void resize_free(u32 i, u64 size) {
+        const u32 f = nodes_[i].free_range();
+        unindex(f);
+        frees_[f].size = static_cast<Word>(size);
+        index(f);
     }
 
     // ---- the work ----
 
-    // [at, at + n) of the free range `i` becomes live; what is left on both sides stays free.
-    RangeHandle carve(u32 i, u64 at, u64 n) {
+    // [at, at + n) of the free range `f` becomes live; what is left on both sides stays free.
+    RangeHandle carve(u32 f, u64 at, u64 n) {
+        const u32 i = frees_[f].node;
         const u64 start = nodes_[i].start;
-        const u64 back = nodes_[i].end() - at - n;
-        unindex(i);
+        const u64 end = start + frees_[f].size;
+        unindex(f);
         u32 live = i;
         if (at != start) {
-            live = take_node();
+            live = nodes_.make(at);
             link_after(i, live);
-            nodes_[i].set(at - start, false);
-            index(i);
+            set_free(i, f, at - start);
+        } else {
+            release_number(f);
         }
-        nodes_[live].start = at;
-        nodes_[live].set(n, true);
-        if (back != 0) {
-            const u32 rest = take_node();
-            nodes_[rest].start = at + n;
-            nodes_[rest].set(back, false);
-            link_after(live, rest);
-            index(rest);
-        }
-        offsets_.insert(live, at);
+        nodes_[live].set_live(n);
+        if (at + n != end) add_free(live, at + n, end - at - n);
         ++live_;
         free_granules_ -= n;
         return {at << plan_.shift, live};
     }
 
+    // carve() for the latest range of a size below kExact, from its start, where no other
+    // alignment has an index: without a branch that depends on whether something is left. If
+    // not, the dump takes what is written.
+    RangeHandle cut(u32 size, u32 n) {
+        const u32 f = sizes_.head(size);
+        const u32 i = frees_[f].node;
+        Node& node = nodes_[i];
+        const u32 back = size - n;
+        const bool some = back != 0;
+        const u64 at = node.start;
+        const u32 after = node.next;
+        sizes_.remove_if(true, f, size);
+        const u32 rest = nodes_.make(at + n, some);
+        const u32 number = some ? f : 0;
+        node.set_live(n);
+        node.next = some ? rest : after;
+        nodes_[some ? after : kDump].prev = rest;
+        Node& behind = nodes_[rest];
+        behind.set_free(number);
+        behind.prev = i;
+        behind.next = after;
+        frees_[number].size = static_cast<Word>(back);
+        frees_[number].node = rest;
+        sizes_.insert_if(some, number, back);
+        stack_[unused_ + 1] = f;
+        unused_ += !some;
+        ++live_;
+        free_granules_ -= n;
+        return {at << plan_.shift, i};
+    }
+
     // The live range `i` becomes free and merges with what is free beside it.
     u64 give_back(u32 i) {
-        RangeNode& node = nodes_[i];
-        const u64 n = node.size();
-        offsets_.remove(i, node.start);
+        Node& node = nodes_[i];
+        const u64 n = node.live_size();
+        const u32 before = node.prev;
+        const u32 after = node.next;
         --live_;
         free_granules_ += n;
-        u64 size = n;
-        const u32 after = node.next;
-        if (!nodes_[after].live()) {
-            size += nodes_[after].size();
-            unindex(after);
-            unlink(after);
-            release(after);
+        // Whether they are free is as good as random: no branch depends on it.
+        const bool left = !nodes_[before].live();
+        const bool right = !nodes_[after].live();
+        const u32 left_free = left ? nodes_[before].free_range() : 0;
+        const u32 right_free = right ? nodes_[after].free_range() : 0;
+        const u64 left_size = frees_[left_free].size;
+        const u64 right_size = frees_[right_free].size;
+        const u64 size = left_size + n + right_size;
+        const bool exact = size < kExact && plan_.aligns == 0;
+        if (exact) [[likely]] {
+            sizes_.remove_if(left, left_free, static_cast<u32>(left_size));
+            sizes_.remove_if(right, right_free, static_cast<u32>(right_size));
+        } else {
+            if (left) unindex(left_free);
+            if (right) unindex(right_free);
         }
-        const u32 before = node.prev;
-        u32 whole = i;
-        if (!nodes_[before].live()) {
-            size += nodes_[before].size();
-            unindex(before);
-            unlink(i);
-            release(i);
-            whole = before;
-        }
-        nodes_[whole].set(size, false);
-        index(whole);
+        // One number for the whole: the left one's, the right one's or a new one.
+        const u32 fresh = stack_[unused_];
+        const u32 f = left ? left_free : right ? right_free : fresh;
+        unused_ -= !(left | right);
+        stack_[unused_ + 1] = right_free;
+        unused_ += left & right;
+        const u32 whole = left ? before : i;
+        const u32 next = right ? nodes_[after].next : after;
+        nodes_.drop(left ? i : kDump);
+        nodes_.drop(right ? after : kDump);
+        nodes_[whole].set_free(f);
+        nodes_[whole].next = next;
+        nodes_[next].prev = whole;
+        frees_[f].node = whole;
+        frees_[f].size = static_cast<Word>(size);
+        if (exact) [[likely]]
+            sizes_.insert_if(true, f, static_cast<u32>(size));
+        else
+            index(f);
         return n << plan_.shift;
     }
 
     Result<u64> resize(u32 i, u64 size) {
         if (size == 0) return Error::invalid;
-        RangeNode& node = nodes_[i];
-        const u64 old = node.size();
+        const u64 start = nodes_[i].start;
+        const u64 old = nodes_[i].live_size();
         const u64 n = granules(size);
-        const u32 after = node.next;
+        const u32 after = nodes_[i].next;
         const bool room = !nodes_[after].live();
-        const u64 both = old + (room ? nodes_[after].size() : 0);
+        const u64 both = old + (room ? size_of_node(after) : 0);
         if (n > both) return Error::cannot_grow;
         if (n == old) return n << plan_.shift;
-        u32 rest = after;
-        if (room)
-            unindex(after);
-        else
-            link_after(i, rest = take_node());
-        node.set(n, true);
-        if (both == n) {
-            unlink(rest);
-            release(rest);
-        } else {
-            nodes_[rest].start = node.start + n;
-            nodes_[rest].set(both - n, false);
-            index(rest);
-        }
+        if (room) remove_free(after);
+        nodes_[i].set_live(n);
+        if (n != both) add_free(i, start + n, both - n);
         free_granules_ += old - n;
         return n << plan_.shift;
     }
@@ -495,11 +522,12 @@ private:
             if (plan_.align[k] != align) continue;
             const u32 best = aligned_[k].find(n);
             if (best == 0) return Error::pool_full;
-            return carve(best, aligned_ranges(k).first_of(best), n);
+            return carve(best, aligned(k).first_of(best), n);
         }
-        const auto fits = [&](u32 i) {
-            const u64 at = round_up(nodes_[i].start, align);
-            return at < nodes_[i].end() && nodes_[i].end() - at >= n;
+        const auto fits = [&](u32 f) {
+            const u64 start = nodes_[frees_[f].node].start;
+            const u64 at = round_up(start, align);
+            return at - start < frees_[f].size && start + frees_[f].size - at >= n;
         };
         u32 best = sizes_.first_of(n, kCandidates, fits);
         if (best == 0 && n + align - 1 <= plan_.capacity) best = sizes_.find(n + align - 1);
@@ -507,75 +535,67 @@ private:
         for (unsigned k = 0; best == 0 && k < plan_.aligns; ++k)
             if (plan_.align[k] > align) best = aligned_[k].find(n);
         if (best == 0) return Error::pool_full;
-        return carve(best, round_up(nodes_[best].start, align), n);
+        return carve(best, round_up(nodes_[frees_[best].node].start, align), n);
     }
 
     // ---- making, growing ----
 
-    void attach() {
-        auto* tables = static_cast<char*>(tables_);
-        offsets_.attach(nodes_, tables, plan_.buckets);
-        sizes_.attach(Ranges{nodes_}, tables + plan_.sizes_at(), plan_.max_capacity,
-                      plan_.number_bits());
-        for (unsigned k = 0; k < plan_.aligns; ++k)
-            aligned_[k].attach(aligned_ranges(k), tables + plan_.aligned_at(k),
-                               plan_.max_capacity, plan_.number_bits());
-        stack_ = reinterpret_cast<u32*>(reinterpret_cast<char*>(nodes_) + plan_.stack_at());
-        free_ranges_ = 0;
-    }
     void start_over() {
-        nodes_[0].start = ~u64{0};
-        nodes_[0].set(0, true);
-        nodes_[0].prev = nodes_[0].next = 0;
-        for (u32 i = 0; i < plan_.nodes; ++i) stack_[i] = plan_.nodes - i;
-        unused_ = plan_.nodes;
+        nodes_.attach(records_, plan_.nodes, plan_.granule_bits());
+        nodes_.clear();
+        frees_ = reinterpret_cast<Free*>(records_ + plan_.frees_at());
+        frees_[0].size = 0;
+        stack_ = reinterpret_cast<u32*>(records_ + plan_.stack_at());
+        unused_ = 0;
+        for (u32 f = static_cast<u32>(plan_.frees()) - 1; f > 0; --f) release_number(f);
+        attach_sizes();
         live_ = 0;
         free_granules_ = 0;
         const u64 capacity = plan_.capacity;
         plan_.capacity = 0;
         extend(capacity);
     }
+    // The tables are zeroed.
+    void attach_sizes() {
+        sizes_.attach(Records{frees_}, tables_, plan_.max_capacity, plan_.number_bits());
+        for (unsigned k = 0; k < plan_.aligns; ++k)
+            aligned_[k].attach(aligned(k), tables_ + plan_.sizes_at(1 + k), plan_.max_capacity,
+                               plan_.number_bits());
+    }
     // The space ends at `end` granules, which is more than before and covered by the tables.
     void extend(u64 end) {
         const u64 more = end - plan_.capacity;
         const u32 last = nodes_[0].prev;
-        if (last != 0 && !nodes_[last].live()) {
-            unindex(last);
-            nodes_[last].set(nodes_[last].size() + more, false);
-            index(last);
-        } else {
-            const u32 tail = take_node();
-            nodes_[tail].start = plan_.capacity;
-            nodes_[tail].set(more, false);
-            link_after(last, tail);
-            index(tail);
-        }
+        if (last != 0 && !nodes_[last].live())
+            resize_free(last, size_of_node(last) + more);
+        else
+            add_free(last, plan_.capacity, more);
         plan_.capacity = end;
         free_granules_ += more;
     }
     Error check_growth(u64 bytes) const {
-        if (!nodes_) return Error::uninitialised;
+        if (!records_) return Error::uninitialised;
         if (bytes <= capacity() || bytes & granule_mask()) return Error::invalid;
         return bytes >> plan_.shift > Plan::kMostGranules ? Error::too_large : Error::none;
     }
     Plan grown(u64 bytes) const {
         Plan plan = plan_;
         const u64 end = bytes >> plan_.shift;
-        plan.cover(end > plan.max_capacity ? end : plan.max_capacity);
+        if (end > plan.max_capacity) plan.max_capacity = end;
         return plan;
     }
 
     Plan plan_{};
-    RangeNode* nodes_ = nullptr;
-    u32* stack_ = nullptr;  // numbers of unused nodes
-    u32 unused_ = 0;
     u32 live_ = 0;
+    u32 unused_ = 0;
     u64 free_granules_ = 0;
-    u64 free_ranges_ = 0;
-    void* tables_ = nullptr;
-    OffsetIndex<Steps> offsets_;
-    SizeIndex<Ranges, Steps> sizes_;
-    SizeIndex<AlignedRanges, Steps> aligned_[kRangeAligns];
+    char* records_ = nullptr;  // one block: the node table, free ranges, their numbers, links
+    char* tables_ = nullptr;   // one block: the indices by size
+    Free* frees_ = nullptr;
+    u32* stack_ = nullptr;
+    NodeTable<Word, Steps> nodes_;
+    Sizes sizes_;
+    SizeIndex<Aligned, Steps> aligned_[kRangeAligns];
 };
 
 }  // namespace quarry

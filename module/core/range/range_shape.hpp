@@ -5,7 +5,7 @@
 #pragma once
 
 #include "../base/result.hpp"
-#include "offset_index.hpp"
+#include "node_table.hpp"
 #include "size_index.hpp"
 
 namespace quarry {
@@ -16,7 +16,7 @@ inline constexpr unsigned kRangeAligns = 3;
 struct RangeShape {
     u64 capacity;          // bytes, a multiple of the granule, not 0
     u64 granule = 1;       // bytes, a power of two: what sizes are rounded up to
-    u64 max_live;          // ranges at a time, 1..2^31 - 2
+    u64 max_live;          // ranges at a time, 1..2^28
     u64 max_capacity = 0;  // grow_capacity reaches it without metadata; 0: capacity
     u64 aligns[kRangeAligns] = {};  // bytes, powers of two above the granule, different; 0: none
 };
@@ -24,7 +24,7 @@ struct RangeShape {
 // A live range: its name, and where its record stands. Valid until it is freed.
 struct RangeHandle {
     Offset offset;
-    u32 node;  // 1..nodes(): for a caller's own table of further facts, stable while it lives
+    u32 node;  // below nodes(): for a caller's own table of further facts, stable while it lives
 };
 
 // One range, as iteration and look-ups show it.
@@ -43,24 +43,48 @@ struct RangeReport {
     u64 max_live;
 };
 
-// A checked shape, in granules and as a plan of two blocks: the nodes, which stay, and the
-// tables, which grow_capacity may replace.
-template <typename Ranges, typename AlignedRanges, typename Steps>
-struct RangePlan {
-    static constexpr u64 kMostLive = (u64{1} << 31) - 2;
-    static constexpr u64 kMostGranules = u64{1} << 62;
+// What an index by size knows of a free range: its size ...
+template <typename Word>
+struct FreeSizes {
+    FreeRange<Word>* frees;
 
-    unsigned shift = 0;     // log2 of the granule
-    u64 capacity = 0;       // granules
-    u64 max_capacity = 0;   // granules
+    u64 size_of(u32 f) const { return frees[f].size; }
+    u32* link(u32 f) const { return frees[f].link; }
+};
+// ... or what is left of it behind its first granule at an alignment.
+template <typename Word>
+struct AlignedSizes {
+    const RangeNode<Word>* nodes;
+    const FreeRange<Word>* frees;
+    u32 (*links)[2];
+    u64 align;  // granules
+
+    u64 first_of(u32 f) const { return round_up(nodes[frees[f].node].start, align); }
+    u64 size_of(u32 f) const {
+        const u64 first = first_of(f);
+        const u64 end = u64{nodes[frees[f].node].start} + frees[f].size;
+        return end > first ? end - first : 0;
+    }
+    u32* link(u32 f) const { return links[f]; }
+};
+
+// A checked shape, in granules, and as a plan of two blocks: the records, which stay, and the
+// indices by size, which grow_capacity may replace.
+template <typename Word, typename Sizes, typename Steps>
+struct RangePlan {
+    static constexpr u64 kMostLive = u64{1} << 28;
+    static constexpr u64 kMostGranules = sizeof(Word) == 8 ? u64{1} << 62 : (u64{1} << 31) - 1;
+
+    unsigned shift = 0;    // log2 of the granule
+    u64 capacity = 0;      // granules
+    u64 max_capacity = 0;  // granules
     u32 max_live = 0;
-    u32 nodes = 0;          // 2 x max_live + 1
     unsigned aligns = 0;
     u64 align[kRangeAligns] = {};  // granules
-    typename OffsetIndex<Steps>::Layout buckets{};
+    typename NodeTable<Word, Steps>::Layout nodes{};
 
     // Errors: invalid (a zero, no power of two, capacity no multiple of the granule, an
-    // alignment twice or not above the granule), too_large (2^62 granules, 2^31 - 2 live).
+    // alignment twice or not above the granule), too_large (too many granules, or live).
     static Result<RangePlan> of(const RangeShape& s) {
         if (!is_power_of_two(s.granule) || s.capacity == 0 || s.max_live == 0) return Error::invalid;
         RangePlan p;
@@ -68,7 +92,8 @@ struct RangePlan {
         if (((s.capacity | most) & (s.granule - 1)) || most < s.capacity) return Error::invalid;
         p.shift = lowest_bit(s.granule);
         p.capacity = s.capacity >> p.shift;
-        if (most >> p.shift > kMostGranules) return Error::too_large;
+        p.max_capacity = most >> p.shift;
+        if (p.max_capacity > kMostGranules) return Error::too_large;
         for (unsigned i = 0; i < kRangeAligns; ++i) {
             const u64 align = s.aligns[i];
             if (align == 0) continue;
@@ -79,29 +104,24 @@ struct RangePlan {
         }
         if (s.max_live > kMostLive) return Error::too_large;
         p.max_live = static_cast<u32>(s.max_live);
-        p.nodes = 2 * p.max_live + 1;
-        p.cover(most >> p.shift);
+        p.nodes = NodeTable<Word, Steps>::layout(p.max_capacity, p.max_live);
         return p;
     }
-    // Tables for so many granules.
-    void cover(u64 granules) {
-        max_capacity = granules;
-        buckets = OffsetIndex<Steps>::layout(granules, max_live);
+
+    // Number 0 and one for each free range that there can be.
+    u64 frees() const { return u64{max_live} + 2; }
+    unsigned number_bits() const { return highest_bit(frees()) + 1; }
+    unsigned granule_bits() const { return highest_bit(max_capacity) + 1; }
+
+    u64 frees_at() const { return round_up(nodes.bytes(), 8); }
+    u64 stack_at() const { return frees_at() + round_up(frees() * sizeof(FreeRange<Word>), 8); }
+    u64 links_at(unsigned k) const {
+        return stack_at() + round_up(frees(), 2) * sizeof(u32) + k * frees() * 2 * sizeof(u32);
     }
+    u64 record_bytes() const { return links_at(aligns); }
 
-    // Node 0 and the dump stand beside those that ranges have.
-    u64 all_nodes() const { return u64{nodes} + 2; }
-    unsigned number_bits() const { return highest_bit(all_nodes()) + 1; }
-
-    u64 stack_at() const { return all_nodes() * sizeof(RangeNode); }
-    u64 links_at() const { return stack_at() + round_up(u64{nodes} + 1, 2) * sizeof(u32); }
-    u64 links_bytes() const { return all_nodes() * 2 * sizeof(u32); }
-    u64 nodes_bytes() const { return links_at() + aligns * links_bytes(); }
-
-    u64 sizes_at() const { return OffsetIndex<Steps>::bytes_for(buckets); }
-    u64 sizes_bytes() const { return SizeIndex<Ranges, Steps>::bytes_for(max_capacity); }
-    u64 aligned_at(unsigned i) const { return sizes_at() + sizes_bytes() * (1 + i); }
-    u64 tables_bytes() const { return aligned_at(aligns); }
+    u64 sizes_at(unsigned k) const { return k * Sizes::bytes_for(max_capacity); }
+    u64 table_bytes() const { return sizes_at(1 + aligns); }
 };
 
 }  // namespace quarry

@@ -66,11 +66,13 @@ public:
                 return found;
             ++bin;
         }
-        bin = first_from(bin);
-        if (bin == kNoBin) return 0;
-        Steps::step();
-        return bin < kExact ? heads_[bin] : tree().least(heads_[bin]);
+        return best_of(first_from(bin));
     }
+    // The same for a size below kExact, if the best is, too: its bin, which is its size.
+    // kExact or above: find() knows.
+    u32 find_exact(u32 size) const { return first_from(size); }
+    // The latest of a size that find_exact() answered.
+    u32 head(u32 size) const { return heads_[size]; }
 
     // The greatest of all. 0: there is none.
     u32 greatest() const {
@@ -95,8 +97,7 @@ public:
                 node = ranges_.link(node)[1];
                 continue;
             }
-            const u32 bin = first_from(bin_of(here) + 1);
-            node = bin == kNoBin ? 0 : bin < kExact ? heads_[bin] : tree().least(heads_[bin]);
+            node = best_of(first_from(bin_of(here) + 1));
         }
         return 0;
     }
@@ -132,11 +133,30 @@ public:
         if (head == 0) unmark(bin);
     }
 
-    // Forgets all nodes.
-    void clear() {
-        for (u32 i = 0; i < bins_; ++i) heads_[i] = 0;
-        for (u32 i = 0; i < (bins_ + 63) / 64; ++i) words_[i] = 0;
-        top_[0] = top_[1] = 0;
+    // The same for a size below kExact, without a branch that depends on `really`: size 0 and
+    // bin 0 stand for nothing to do, and what is written for them is never read.
+    void insert_if(bool really, u32 node, u32 size) {
+        Steps::step();
+        u32* const link = ranges_.link(node);
+        link[0] = 0;
+        link[1] = heads_[size];
+        ranges_.link(heads_[size])[0] = node;
+        heads_[size] = node;
+        words_[size / 64] |= u64{really} << (size % 64);
+        top_[0] |= u64{really} << (size / 64);
+    }
+    void remove_if(bool really, u32 node, u32 size) {
+        Steps::step();
+        const u32* const link = ranges_.link(node);
+        const u32 mask = 0u - u32{really};
+        const u32 prev = link[0] & mask;
+        const u32 next = link[1] & mask;
+        u32* const before = prev ? &ranges_.link(prev)[1] : &heads_[size];
+        *before = next;
+        ranges_.link(next)[0] = prev;
+        u64& word = words_[size / 64];
+        word &= ~(u64{really && (prev | next) == 0} << (size % 64));
+        if (word == 0) top_[0] &= ~(u64{1} << (size / 64));
     }
 
     // fn(node, bin) for every node, at most `most` of them. False: a bitmap lies, a list or a
@@ -152,12 +172,26 @@ public:
             for (u32 bin = first; bin < end; ++bin) any |= heads_[bin];
             if (any == 0 && words_[w] == 0) continue;
             for (u32 bin = first; bin < end; ++bin) {
+                if (bin == 0 && !(words_[0] & 1)) continue;  // insert_if's
                 if ((words_[w] >> (bin - first) & 1) != (heads_[bin] != 0)) return false;
                 if (!(bin < kExact ? list(bin, seen, most, fn) : many(bin, seen, most, fn)))
                     return false;
             }
         }
         return seen <= most;
+    }
+
+    // fn(least size, nodes) for each bin that is not empty, smallest first; `most` as above.
+    template <typename Fn>
+    void for_each_bin(u64 most, Fn&& fn) const {
+        u32 last = 0;
+        u64 nodes = 0;
+        for_each(most, [&](u32, u32 bin) {
+            if (bin != last && nodes) fn(least_of(last), nodes);
+            nodes = bin == last ? nodes + 1 : 1;
+            last = bin;
+        });
+        if (nodes) fn(least_of(last), nodes);
     }
 
     // Most nodes of one way down a tree, for sizes up to `most`.
@@ -184,6 +218,12 @@ private:
     Tree tree() const { return Tree(View{ranges_, number_bits_}); }
     Wide key(u64 size, u32 node) const { return Wide{size} << number_bits_ | node; }
     unsigned bits_of(u64 size) const { return highest_bit(size) - 6 + number_bits_; }
+
+    u32 best_of(u32 bin) const {
+        if (bin == kNoBin) return 0;
+        Steps::step();
+        return bin < kExact ? heads_[bin] : tree().least(heads_[bin]);
+    }
 
     template <typename Fn>
     bool list(u32 bin, u64& seen, u64 most, Fn&& fn) const {
