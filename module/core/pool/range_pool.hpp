@@ -39,7 +39,7 @@ public:
         if (shape.max_live > kMaxRanges) return Error::too_large;
         const auto records = Ranges::required_meta_bytes(shape);
         if (!records) return records;
-        return *records + owners_bytes(2 * shape.max_live + 1);
+        return *records + owners_bytes(nodes_for(shape));
     }
     // Errors: those of required_meta_bytes; no_memory. Context: task.
     Error init(const RangeShape& shape) {
@@ -215,7 +215,10 @@ private:
         u64 seen = 0;  // changes at the last step
     };
 
-    static u64 owners_bytes(u64 nodes) { return (nodes + 1) * sizeof(Owner); }
+    static u64 nodes_for(const RangeShape& s) {
+        return NodeTable<u64, NoSteps>::layout(s.capacity >> lowest_bit(s.granule), s.max_live).nodes();
+    }
+    static u64 owners_bytes(u64 nodes) { return nodes * sizeof(Owner); }
     u64 owners_bytes() const { return owners_bytes(ranges_.nodes()); }
 
     u64 changes() {

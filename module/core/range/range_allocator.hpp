@@ -193,8 +193,7 @@ public:
     }
 
     // Makes a live range shorter or longer where it stands, and answers its new size in bytes.
-    // Errors: those of free; invalid (size 0), cannot_grow (the range behind is not free, or
-    // too small).
+    // Errors: those of free; invalid (size 0), cannot_grow (what is behind is not free, or small).
     Result<u64> try_reallocate(RangeHandle handle, u64 size) {
         if (!names(handle)) return wrong_handle(handle);
         return resize(handle.node, size);
@@ -223,11 +222,10 @@ public:
         if (node == 0) return wrong_offset(offset);
         return RangeHandle{offset, node};
     }
-    // The live range of this node, as a caller's own table names it. Errors: not_found, uninitialised.
+    // The live range of this node, as a caller's own table names it. Errors: not_found.
     Result<RangeHandle> named(u32 node) const {
-        if (!nodes_) return Error::uninitialised;
-        if (node == 0 || node > plan_.nodes || !nodes_[node].live()) return Error::not_found;
-        return RangeHandle{nodes_[node].start << plan_.shift, node};
+        if (node < 4 || node >= nodes() || !nodes_[node].live()) return Error::not_found;
+        return RangeHandle{u64{nodes_[node].start} << plan_.shift, node};
     }
     // The range, live or free, that holds this byte: so whoever iterates in steps can let go
     // of the lock between, and go on at offset + size. Errors: out_of_range, uninitialised.
@@ -586,8 +584,7 @@ private:
     }
 
     Plan plan_{};
-    u32 live_ = 0;
-    u32 unused_ = 0;
+    u32 live_ = 0, unused_ = 0;
     u64 free_granules_ = 0;
     char* records_ = nullptr;  // one block: the node table, free ranges, their numbers, links
     char* tables_ = nullptr;   // one block: the indices by size
