@@ -122,7 +122,8 @@ private:
 
     // Bytes that no constructor writes.
     union Blocks {
-        unsigned char nothing = 0;
+        constexpr Blocks() : nothing(0) {}
+        unsigned char nothing;
         alignas(Align) unsigned char bytes[BlockSize * Count];
     };
 
