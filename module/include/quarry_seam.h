@@ -75,7 +75,7 @@ enum quarry_error {
 
 /* Ranks of the core's locks, outermost first. lockdep gets a class for each. */
 enum quarry_lock_rank {
-	QUARRY_LOCK_REGIONS,	/* one pool's tables of regions and clients */
+	QUARRY_LOCK_REGIONS,	/* one pool's table of regions */
 	QUARRY_LOCK_DEPOT,	/* one size class's stock of magazines */
 	QUARRY_LOCK_CLASS,	/* one size class's slabs */
 	QUARRY_LOCK_CLIENT,	/* one client's chain of what it owns */

@@ -21,6 +21,7 @@ public:
 
     void run(bool quiet) {
         pool_.buddy().verify(audit_);
+        pool_.clients().verify(audit_, quiet);
         u32 seen[kClasses] = {};
         SlabAudit<P, Policy> slabs(pool_.buddy(), pool_.slabs(), audit_);
         slabs.run(
