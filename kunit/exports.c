@@ -45,6 +45,11 @@ EXPORT_SYMBOL_GPL(quarry_core_heap_usable);
 EXPORT_SYMBOL_GPL(quarry_core_heap_drain);
 EXPORT_SYMBOL_GPL(quarry_core_heap_stat);
 EXPORT_SYMBOL_GPL(quarry_core_heap_verify);
+EXPORT_SYMBOL_GPL(quarry_core_reserve_init);
+EXPORT_SYMBOL_GPL(quarry_core_reserve_take);
+EXPORT_SYMBOL_GPL(quarry_core_reserve_give);
+EXPORT_SYMBOL_GPL(quarry_core_reserve_left);
+EXPORT_SYMBOL_GPL(quarry_core_reserve_verify);
 
 /* The shim. */
 EXPORT_SYMBOL_GPL(quarry_pool_create);

@@ -7,6 +7,10 @@
  * keeps is left out and counted.
  *
  * One caller at a time, since two of them could stand for one offline CPU.
+ *
+ * What is needed for it comes from a reserve: it is wanted most when there is no
+ * memory. A block of it is out as long as a CPU has an abandoned visit pending;
+ * only when all are out is memory asked for.
  */
 #include <linux/atomic.h>
 #include <linux/completion.h>
@@ -15,10 +19,14 @@
 #include <linux/errno.h>
 #include <linux/jiffies.h>
 #include <linux/kref.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/overflow.h>
 #include <linux/preempt.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/spinlock.h>
+#include <linux/string.h>
 #include <linux/workqueue.h>
 
 #include "compat.h"
@@ -26,6 +34,7 @@
 #include "include/quarry_seam.h"
 
 #define QUARRY_EACH_CPU_MS 10
+#define QUARRY_VISITS_RESERVED 4
 
 /*
  * QUEUED -> RUNNING by the worker, QUEUED -> ABANDONED by the caller: one wins.
@@ -51,6 +60,7 @@ struct quarry_visits {
 	struct kref refs;
 	struct completion done;
 	atomic_t left;
+	bool reserved;
 	void (*fn)(void *arg, unsigned int cpu);
 	void *arg;
 	struct quarry_visit visit[];
@@ -60,22 +70,67 @@ static DEFINE_MUTEX(quarry_each_cpu_lock);
 /* The module's own, so that its end waits for workers that were abandoned. */
 static struct workqueue_struct *quarry_each_cpu_queue;
 
+static DEFINE_SPINLOCK(quarry_visits_lock);
+static struct quarry_core_reserve quarry_visits_reserve;
+static void *quarry_visits_memory;
+
+static size_t quarry_visits_bytes(void)
+{
+	return ALIGN(struct_size((struct quarry_visits *)NULL, visit, nr_cpu_ids), SMP_CACHE_BYTES);
+}
+
 int quarry_each_cpu_init(void)
 {
+	quarry_visits_memory = kvcalloc(QUARRY_VISITS_RESERVED, quarry_visits_bytes(), GFP_KERNEL);
+	if (!quarry_visits_memory)
+		return -ENOMEM;
+	if (quarry_core_reserve_init(&quarry_visits_reserve, quarry_visits_memory,
+				     quarry_visits_bytes(), QUARRY_VISITS_RESERVED))
+		goto no_memory;
 	quarry_each_cpu_queue = alloc_workqueue("quarry_each_cpu",
 						WQ_PERCPU | WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
-	return quarry_each_cpu_queue ? 0 : -ENOMEM;
+	if (quarry_each_cpu_queue)
+		return 0;
+no_memory:
+	kvfree(quarry_visits_memory);
+	return -ENOMEM;
 }
 
 /* After the last heap. */
 void quarry_each_cpu_exit(void)
 {
 	destroy_workqueue(quarry_each_cpu_queue);
+	kvfree(quarry_visits_memory);
+}
+
+/* Zeroed; NULL when the reserve is out and the system has no memory. */
+static struct quarry_visits *quarry_visits_get(void)
+{
+	struct quarry_visits *all;
+
+	spin_lock(&quarry_visits_lock);
+	all = quarry_core_reserve_take(&quarry_visits_reserve);
+	spin_unlock(&quarry_visits_lock);
+	if (!all)
+		return kzalloc(quarry_visits_bytes(), GFP_KERNEL | __GFP_NOWARN);
+	memset(all, 0, quarry_visits_bytes());
+	all->reserved = true;
+	return all;
 }
 
 static void quarry_visits_free(struct kref *refs)
 {
-	kfree(container_of(refs, struct quarry_visits, refs));
+	struct quarry_visits *all = container_of(refs, struct quarry_visits, refs);
+	int err;
+
+	if (!all->reserved) {
+		kfree(all);
+		return;
+	}
+	spin_lock(&quarry_visits_lock);
+	err = quarry_core_reserve_give(&quarry_visits_reserve, all);
+	spin_unlock(&quarry_visits_lock);
+	WARN_ON_ONCE(err);
 }
 
 static void quarry_visit_work(struct work_struct *work)
@@ -121,7 +176,7 @@ unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void
 	struct quarry_visits *all;
 	unsigned int cpu, i, queued = 0, missed = 0;
 
-	all = kzalloc(struct_size(all, visit, nr_cpu_ids), GFP_KERNEL | __GFP_NOWARN);
+	all = quarry_visits_get();
 
 	mutex_lock(&quarry_each_cpu_lock);
 	cpus_read_lock();

@@ -76,7 +76,7 @@ enum quarry_error {
 
 /* Ranks of the core's locks, outermost first. lockdep gets a class for each. */
 enum quarry_lock_rank {
-	QUARRY_LOCK_REGIONS,	/* one pool's tables of regions and clients */
+	QUARRY_LOCK_REGIONS,	/* one pool's table of regions */
 	QUARRY_LOCK_DEPOT,	/* one size class's stock of magazines */
 	QUARRY_LOCK_CLASS,	/* one size class's slabs */
 	QUARRY_LOCK_CLIENT,	/* one client's chain of what it owns */
@@ -405,6 +405,36 @@ void quarry_core_heap_stat(struct quarry_core_heap *heap, struct quarry_core_sta
 /* As quarry_core_pool_verify. */
 void quarry_core_heap_verify(struct quarry_core_heap *heap, int quiet,
 			     struct quarry_core_audit *audit);
+
+/* ---- up: reserves, for what must not fail ------------------------------------ */
+
+/*
+ * Equal blocks of memory that the caller has set aside, for work that has to be done
+ * when no memory can be had. The core never touches the blocks. All in the caller's
+ * storage: nothing is allocated. Calls for one reserve are serialised by the caller;
+ * their context is any.
+ */
+#define QUARRY_RESERVE_BLOCKS 64
+struct quarry_core_reserve {
+	uint64_t storage[16];
+};
+/*
+ * `count` blocks (1..64) of `block_bytes` (1..4 MiB) from `base` on, all free.
+ * Errors: INVALID, TOO_LARGE.
+ */
+int quarry_core_reserve_init(struct quarry_core_reserve *reserve, void *base,
+			     uint64_t block_bytes, uint64_t count);
+/* A block that is the caller's from here on, with whatever it held; NULL: all are out. */
+void *quarry_core_reserve_take(struct quarry_core_reserve *reserve);
+/*
+ * Errors: INVALID (NULL), OUT_OF_RANGE (not of this reserve), MISALIGNED (inside a block),
+ * ALREADY_FREE; then nothing has changed.
+ */
+int quarry_core_reserve_give(struct quarry_core_reserve *reserve, void *block);
+/* Blocks that are free. */
+uint64_t quarry_core_reserve_left(const struct quarry_core_reserve *reserve);
+void quarry_core_reserve_verify(const struct quarry_core_reserve *reserve,
+				struct quarry_core_audit *audit);
 
 #ifdef __cplusplus
 }

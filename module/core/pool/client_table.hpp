@@ -2,17 +2,22 @@
 //
 // A pool's clients by index, 1..max (at most 65535): chunks of 64 pointers, made when
 // first needed and kept. An index is given again only after its client was destroyed,
-// so after its reap.
+// so after its reap. No lock: indices are slots of AtomicBits, the lowest free one first.
 //
-//   slot     0 or the client   set, cleared: table lock, release;  read: anyone, acquire
-//   chunk    0 or 64 slots     set once: table lock, release;      read: anyone, acquire
+//   chunk    null -> 64 slots     who needs it first: CAS, a loser    acq_rel
+//                                 frees its own                       read: anyone, acquire
+//   slot     null -> the client   add, which has the index: store     release
+//            the client -> null   remove, before the index is free    release
+//                                                                     read: anyone, acquire
 //
 // A reader that holds a client's name from an owner record may use the pointer while it
-// stays a reader. find: O(1); add: O(clients / 64).
+// stays a reader. Everything is O(1). Metadata: 8 bytes for 64 indices, and a bit for each,
+// from the start; 512 bytes more for 64 clients.
 #pragma once
 
 #include <atomic>
 
+#include "../slots/atomic_bits.hpp"
 #include "client.hpp"
 
 namespace quarry {
@@ -25,73 +30,43 @@ public:
         if (!chunks_) return;
         for (u32 k = 0; k < chunk_count(); ++k)
             if (Chunk* chunk = chunks_[k].load(std::memory_order_relaxed)) free_meta<P>(chunk);
-        P::meta_free(chunks_, chunk_count() * sizeof(chunks_[0]));
+        P::meta_free(chunks_, table_bytes());
     }
     ClientTable(const ClientTable&) = delete;
     ClientTable& operator=(const ClientTable&) = delete;
 
+    // Context: task, before anything else. Errors: no_memory.
     Error init() {
-        chunks_ = static_cast<std::atomic<Chunk*>*>(
-            P::meta_alloc(chunk_count() * sizeof(chunks_[0]), Context::may_sleep));
-        return chunks_ ? Error::none : Error::no_memory;
+        void* memory = P::meta_alloc(table_bytes(), Context::may_sleep);
+        if (!memory) return Error::no_memory;
+        chunks_ = static_cast<std::atomic<Chunk*>*>(memory);
+        if (const Error e = indices_.init(chunks_ + chunk_count(), u64{max_} + 1); !ok(e)) return e;
+        return indices_.take_this(kNobody);
     }
 
     // Makes a client. Context: task. Errors: no_memory, too_many.
     Result<Client<P>*> add(void* pool, u64 id, u64 limit) {
-        Chunk* spare = nullptr;
-        for (;;) {
-            u32 index = 0;
-            bool lacks_chunk = false;
-            {
-                Guard guard(lock_);
-                index = unused();
-                if (!index) break;
-                auto& chunk = chunks_[index / 64];
-                if (!chunk.load(std::memory_order_relaxed)) {
-                    if (spare) {
-                        chunk.store(spare, std::memory_order_release);
-                        spare = nullptr;
-                        ++chunks_made_;
-                    } else {
-                        lacks_chunk = true;
-                    }
-                }
-                if (!lacks_chunk)  // taken for us from here on
-                    chunk.load(std::memory_order_relaxed)->taken |= u64{1} << index % 64;
-            }
-            if (lacks_chunk) {
-                spare = make_meta<Chunk, P>(Context::may_sleep);
-                if (!spare) return Error::no_memory;
-                continue;
-            }
-            if (spare) free_meta<P>(spare);
-            auto* client = make_meta<Client<P>, P>(Context::may_sleep, pool,
-                                                   static_cast<ClientIndex>(index), id, limit);
-            Guard guard(lock_);
-            Chunk& chunk = *chunks_[index / 64].load(std::memory_order_relaxed);
-            if (!client) {
-                chunk.taken &= ~(u64{1} << index % 64);
-                return Error::no_memory;
-            }
-            chunk.slot[index % 64].store(client, std::memory_order_release);
-            ++count_;
-            return client;
+        const auto index = indices_.take();
+        if (!index) return Error::too_many;
+        Chunk* chunk = chunk_of(*index);
+        auto* client = chunk ? make_meta<Client<P>, P>(Context::may_sleep, pool,
+                                                       static_cast<ClientIndex>(*index), id, limit)
+                             : nullptr;
+        if (!client) {
+            (void)indices_.give(*index);
+            return Error::no_memory;
         }
-        if (spare) free_meta<P>(spare);
-        return Error::too_many;
+        chunk->slot[*index % 64].store(client, std::memory_order_release);
+        return client;
     }
 
     // After its reap: nothing names it any more. Context: task.
     void remove(Client<P>& client) {
         const u32 index = client.index();
-        {
-            Guard guard(lock_);
-            Chunk& chunk = *chunks_[index / 64].load(std::memory_order_relaxed);
-            chunk.slot[index % 64].store(nullptr, std::memory_order_release);
-            chunk.taken &= ~(u64{1} << index % 64);
-            --count_;
-        }
+        Chunk& chunk = *chunks_[index / 64].load(std::memory_order_acquire);
+        chunk.slot[index % 64].store(nullptr, std::memory_order_release);
         P::meta_retire(&client, sizeof(client));
+        (void)indices_.give(index);
     }
 
     // The client of an owner record, or null. Context: any, as a reader.
@@ -101,43 +76,46 @@ public:
         return chunk ? chunk->slot[index % 64].load(std::memory_order_acquire) : nullptr;
     }
 
-    u32 count() {
-        Guard guard(lock_);
-        return count_;
-    }
+    // Clients there are, and those just being made.
+    u32 count() const { return indices_.count() - 1; }
     u32 max() const { return max_; }
-    u64 meta_bytes() {
-        Guard guard(lock_);
-        return chunk_count() * sizeof(chunks_[0]) + chunks_made_ * sizeof(Chunk) +
-               u64{count_} * sizeof(Client<P>);
+    u64 meta_bytes() const {
+        return table_bytes() + chunks_made_.load(std::memory_order_relaxed) * sizeof(Chunk) +
+               u64{count()} * sizeof(Client<P>);
     }
+    void verify(Audit& audit, bool quiet) const { indices_.verify(audit, quiet); }
 
 private:
     struct Chunk {
         std::atomic<Client<P>*> slot[64];
-        u64 taken;
     };
 
     u32 chunk_count() const { return max_ / 64 + 1; }
-
-    // Under the lock: an index that nobody has, or 0.
-    u32 unused() const {
-        for (u32 k = 0; k < chunk_count(); ++k) {
-            const Chunk* chunk = chunks_[k].load(std::memory_order_relaxed);
-            u64 open = chunk ? ~chunk->taken : ~u64{0};
-            if (k == 0) open &= ~u64{1};  // index 0 is nobody
-            if (!open) continue;
-            const u32 index = k * 64 + lowest_bit(open);
-            return index <= max_ ? index : 0;
-        }
-        return 0;
+    u64 table_bytes() const {
+        return chunk_count() * sizeof(chunks_[0]) +
+               AtomicBits<>::words_for(u64{max_} + 1) * sizeof(u64);
     }
 
-    typename P::Lock lock_{QUARRY_LOCK_REGIONS};
+    // The chunk of an index, made if it is not there; null when that is refused.
+    Chunk* chunk_of(u32 index) {
+        auto& place = chunks_[index / 64];
+        Chunk* there = place.load(std::memory_order_acquire);
+        if (there) return there;
+        auto* made = make_meta<Chunk, P>(Context::may_sleep);
+        if (!made) return nullptr;
+        if (!place.compare_exchange_strong(there, made, std::memory_order_acq_rel,
+                                           std::memory_order_acquire)) {
+            free_meta<P>(made);
+            return there;
+        }
+        chunks_made_.fetch_add(1, std::memory_order_relaxed);
+        return made;
+    }
+
     std::atomic<Chunk*>* chunks_ = nullptr;
     u32 max_;
-    u32 count_ = 0;
-    u32 chunks_made_ = 0;
+    std::atomic<u32> chunks_made_{0};
+    AtomicBits<> indices_;
 };
 
 }  // namespace quarry

@@ -22,6 +22,7 @@ public:
     void run(bool quiet) {
         if (RangePool<P>* ranges = pool_.ranges()) return ranges->verify(audit_, quiet);
         pool_.buddy().verify(audit_);
+        pool_.clients().verify(audit_, quiet);
         u32 seen[kClasses] = {};
         SlabAudit<P, Policy> slabs(pool_.buddy(), pool_.slabs(), audit_);
         slabs.run(
