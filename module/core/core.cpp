@@ -5,3 +5,4 @@
 // template twice.
 #include "seam/pool.cpp"
 #include "seam/heap.cpp"
+#include "seam/object_hooks.cpp"
