@@ -6,11 +6,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -35,8 +31,6 @@ struct ObjectHooks {
     u64 refuse_slab = 0;  // requests still to come until the refused one; 0: none
     u64 refuse_meta = 0;
     Context last_context = Context::may_sleep;
-    std::atomic<u64> fences{0};
-    std::atomic<bool> no_fence{false};
 
     static ObjectHooks& get() {
         static auto* instance = new ObjectHooks;
@@ -104,20 +98,12 @@ void* object_meta_alloc(std::size_t bytes, Context context) {
 void object_meta_free(void* meta, std::size_t bytes) {
     ObjectHooks::get().free(ObjectHooks::get().metas, meta, bytes, 64);
 }
-bool object_fence_threads() {
-    static const bool registered =
-        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-    if (!registered || ObjectHooks::get().no_fence.load()) return false;
-    ObjectHooks::get().fences.fetch_add(1);
-    return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
-}
 
 // Fixture: nothing is out before and after.
 class ObjectTest : public ::testing::Test {
 protected:
     void SetUp() override {
         hooks.refuse_slab = hooks.refuse_meta = 0;
-        hooks.no_fence = false;
         ASSERT_TRUE(hooks.nothing_is_out());
     }
     void TearDown() override {

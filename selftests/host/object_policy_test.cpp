@@ -4,6 +4,8 @@
 // and what does not compile, or link.
 #include "object_hooks.hpp"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -49,7 +51,7 @@ struct Own {
     void unlock(int) {}
 };
 static_assert(LockPolicy<NoLock> && LockPolicy<SpinLock> && LockPolicy<IrqSpinLock>);
-static_assert(LockPolicy<BasicSpinLock<false>> && sizeof(BasicSpinLock<false>) == 4);
+static_assert(sizeof(SpinLock) == 4);
 static_assert(LockPolicy<HostLock> && LockPolicy<Own>);
 static_assert(!LockPolicy<TooLarge> && !LockPolicy<WrongState> && !LockPolicy<NeedsAnArgument>);
 static_assert(!LockPolicy<int>);
@@ -86,8 +88,6 @@ void serves(u64 slots) {
 TEST_F(ObjectPolicyTest, EachLockPolicyServes) {
     serves<NoLock>(512);
     serves<SpinLock>(512);
-    serves<BasicSpinLock<false>>(512);
-    serves<BasicSpinLock<true, 1>>(512);
     serves<HostLock>(512);
     serves<Own>(512);
 }
@@ -274,7 +274,6 @@ TEST_F(ObjectPolicyTest, AMissingHookIsALinkErrorThatNamesIt) {
     for (const char* hook : {"object_slab_alloc", "object_slab_free", "object_meta_alloc", "object_meta_free"})
         EXPECT_NE(said.find("undefined reference to `quarry::" + std::string(hook)), std::string::npos)
             << hook << " is not named in:\n" << said;
-    EXPECT_EQ(said.find("object_fence_threads"), std::string::npos) << "the optional hook is not";
 }
 
 TEST_F(ObjectPolicyTest, WhatCannotBeACacheDoesNotCompile) {

@@ -5,25 +5,10 @@
 #include <sys/mman.h>
 
 #include <cstring>
-#include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <random>
 
 #include "../../module/core/object/object_cache.hpp"
 #include "case.hpp"
-
-namespace quarry {
-
-// The other hooks of object caches are the core's.
-bool object_fence_threads() {
-    static const bool registered =
-        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-    return registered && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
-}
-
-}  // namespace quarry
 
 namespace {
 
@@ -111,7 +96,6 @@ double churn() {
 
 const bench::Cases object_cases{
     {"object-box", hot<Cached<quarry::SpinLock>>, hot<Heap>},
-    {"object-box-xchg", hot<Cached<quarry::BasicSpinLock<false>>>, hot<Heap>},
     {"object-box-nolock", hot<Cached<quarry::NoLock>>, hot<Heap>},
     {"object-churn", churn<Cached<quarry::SpinLock>>, churn<Heap>},
 };

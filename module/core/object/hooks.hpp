@@ -26,11 +26,4 @@ void* object_meta_alloc(std::size_t bytes, Context context);
 // Context: as object_slab_free.
 void object_meta_free(void* meta, std::size_t bytes);
 
-#if __STDC_HOSTED__
-// Optional: a full memory fence on every thread of the process that runs (on Linux
-// membarrier, PRIVATE_EXPEDITED, registered at the first call). False: there is none; once
-// true it must stay so. With it SpinLock spares its locked instruction (spin_lock.hpp).
-[[gnu::weak]] bool object_fence_threads();
-#endif
-
 }  // namespace quarry

@@ -6,8 +6,8 @@
 // free it. An init() that can fail, answering an Error, is called if there is one.
 //
 //   NoLock             nothing: handles and boxes stay with one thread
-//   SpinLock           freestanding; a pair is one locked instruction at most
-//                      (spin_lock.hpp). Not for a context that interrupts its holder
+//   SpinLock           freestanding; a pair is one locked instruction. Not for a context
+//                      that interrupts its holder
 //   PlatformLock<P, R> the platform's, with rank R: interrupts off in the kernel
 //   IrqSpinLock        that of the kernel, innermost. Any context but NMI
 //
@@ -17,10 +17,11 @@
 // Under a cache's lock nothing is called and no other lock is taken.
 #pragma once
 
+#include <atomic>
 #include <concepts>
 
 #include "../platform/kernel.hpp"
-#include "spin_lock.hpp"
+#include "hooks.hpp"
 
 namespace quarry {
 
@@ -37,6 +38,34 @@ public:
     struct State {};
     State lock() { return {}; }
     void unlock(State) {}
+};
+
+//   word_   0   free            unlock: store                    release, pairs with the xchg
+//           1   held            lock: xchg, by who finds 0       acquire
+//
+// Who finds 1 waits by plain loads (test and test-and-set), so that the line stays shared.
+// A lock with a bias to its last thread, free of locked instructions, was tried: its pair of
+// stores and the looks at its owner cost more than the xchg that they spare.
+class SpinLock {
+public:
+    struct State {};
+    State lock() {
+        while (word_.exchange(1, std::memory_order_acquire)) [[unlikely]]
+            wait();
+        return {};
+    }
+    void unlock(State) { word_.store(0, std::memory_order_release); }
+
+private:
+    [[gnu::noinline, gnu::cold]] void wait() const {
+        while (word_.load(std::memory_order_relaxed)) {
+#if defined(__x86_64__)
+            __builtin_ia32_pause();
+#endif
+        }
+    }
+
+    std::atomic<u32> word_{0};
 };
 
 template <Platform P, quarry_lock_rank Rank>

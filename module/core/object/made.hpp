@@ -11,7 +11,7 @@ namespace quarry {
 template <typename X>
 class [[nodiscard]] Made {
 public:
-    Made(X&& made) : made_(std::move(made)) {}
+    [[gnu::always_inline]] Made(X&& made) : made_(std::move(made)) {}
     Made(Error error) : error_(error) {}
 
     explicit operator bool() const { return error_ == Error::none; }

@@ -49,8 +49,6 @@
 
 namespace quarry {
 
-inline constexpr u64 kUnbounded = ~u64{0};
-
 template <typename T, std::size_t SlabBytes>
 inline constexpr bool is_slab_for = is_power_of_two(SlabBytes) && SlabBytes >= 4096 &&
                                     sizeof(T) <= SlabBytes && alignof(T) <= SlabBytes &&
@@ -105,13 +103,13 @@ public:
     // capacity is reached).
     template <typename... Args>
         requires std::constructible_from<T, Args...>
-    Made<Box> make(Args&&... args) {
+    [[gnu::always_inline]] Made<Box> make(Args&&... args) {
         return make_in(Context::may_sleep, std::forward<Args>(args)...);
     }
     // The same for a caller that says what the hooks may do.
     template <typename... Args>
         requires std::constructible_from<T, Args...>
-    Made<Box> make_in(Context context, Args&&... args) {
+    [[gnu::always_inline]] Made<Box> make_in(Context context, Args&&... args) {
         const auto place = control_->take(context);
         if (!place) [[unlikely]]
             return place.error();

@@ -8,8 +8,9 @@
 // second goes back at once. So a user at the edge of a slab does not make and give back a
 // slab with each step.
 //
-//   handles_  handles                  live_  objects, in boxes, raw or being made
-//   Who brings their sum to 0 is alone with the control block, and frees all.
+//   holders_  handles and objects (in boxes, raw or being made). Who brings it to 0 is
+//             alone with the control block, and frees all
+//   limit_    most holders: the capacity and the handles
 //
 // Each operation is one hold of the lock, O(1); adopt and whatever makes or gives back a
 // slab O(log slabs). Hooks, constructors and destructors run outside it.
@@ -20,6 +21,9 @@
 #include "object_slab.hpp"
 
 namespace quarry {
+
+// As a capacity: no bound.
+inline constexpr u64 kUnbounded = ~u64{0};
 
 template <typename T, typename Lock, std::size_t SlabBytes>
 class alignas(64) ObjectControl {
@@ -52,7 +56,7 @@ public:
 
     // A slot for an object to be made in. Errors: pool_full, no_memory.
     // (What is cold returns through memory, and apart: the pair stays in registers.)
-    Result<Place> take(Context context) {
+    [[gnu::always_inline]] Result<Place> take(Context context) {
         if (const Place place = take_open(); place.object) [[likely]]
             return place;
         return grow(context);
@@ -68,9 +72,9 @@ public:
             lock_.unlock(state);
             return;
         }
-        --live_;
+        --holders_;
         // The common cases first: neither was it full, nor the last holder ...
-        if (slab.live() == kSlots - 1 || live_ + handles_ == 0) [[unlikely]]
+        if (slab.live() == kSlots - 1 || holders_ == 0) [[unlikely]]
             return settle(slab, state);
         // ... and if it is empty, it may stay where it is.
         if (slab.live() == 0) {
@@ -86,10 +90,14 @@ public:
     void add_handle() {
         Guard guard(lock_);
         ++handles_;
+        ++holders_;
+        if (capacity_ != kUnbounded) ++limit_;
     }
     void drop_handle() {
         const auto state = lock_.lock();
-        const bool last = --handles_ + live_ == 0;
+        --handles_;
+        if (capacity_ != kUnbounded) --limit_;
+        const bool last = --holders_ == 0;
         lock_.unlock(state);
         if (last) end();
     }
@@ -127,7 +135,7 @@ public:
     };
     Counts counts() {
         Guard guard(lock_);
-        return {live_, handles_, capacity_, slabs_, strays_};
+        return {holders_ - handles_, handles_, capacity_, slabs_, strays_};
     }
 
     // Returns the spare slab, if there is one. Answers how many.
@@ -166,22 +174,23 @@ public:
         for (Slab* slab = partial_.front(); slab; slab = partial_.after(*slab)) look(*slab, false);
         for (Slab* slab = full_.front(); slab; slab = full_.after(*slab)) look(*slab, true);
         const Offset here = reinterpret_cast<u64>(this);
-        audit.expect(live == live_, "live objects are miscounted", here);
+        audit.expect(live == holders_ - handles_, "live objects are miscounted", here);
         audit.expect(slabs == slabs_, "slabs are miscounted", here);
         audit.expect(!spare_ || !partial_.after(*spare_), "the spare slab is not last", here);
-        audit.expect(live_ <= capacity_, "more objects than the capacity", here);
-        audit.expect(live_ + handles_ != 0, "a cache without holders", here);
+        audit.expect(live <= capacity_, "more objects than the capacity", here);
+        audit.expect(holders_ <= limit_ && holders_ != 0, "holders are miscounted", here);
     }
 
 private:
-    explicit ObjectControl(u64 capacity) : capacity_(capacity) {}
+    explicit ObjectControl(u64 capacity)
+        : limit_(capacity == kUnbounded ? kUnbounded : capacity + 1), capacity_(capacity) {}
     ~ObjectControl() = default;
 
     // From a slab that is there; no object when there is none, or no room.
     Place take_open() {
         const auto state = lock_.lock();
         Place place{};
-        if (live_ < capacity_ && !partial_.empty()) [[likely]]
+        if (holders_ < limit_ && !partial_.empty()) [[likely]]
             place = take_first();
         lock_.unlock(state);
         return place;
@@ -192,7 +201,7 @@ private:
         Slab* slab = partial_.front();
         if (slab == spare_) spare_ = nullptr;
         T* object = slab->at(slab->take());
-        ++live_;
+        ++holders_;
         if (slab->full()) [[unlikely]] {
             Partial::remove(*slab);
             full_.push_front(*slab);
@@ -203,12 +212,12 @@ private:
     // No slab had an open slot, or there is no room: makes one if there is, outside the lock, for us or for whoever comes first.
     [[gnu::noinline, gnu::cold]] Result<Place> grow(Context context) {
         auto state = lock_.lock();
-        const bool full = live_ >= capacity_;
+        const bool full = holders_ >= limit_;
         lock_.unlock(state);
         if (full) return Error::pool_full;
         Slab* fresh = make_slab(context);
         state = lock_.lock();
-        if (fresh && partial_.empty() && live_ < capacity_) {
+        if (fresh && partial_.empty() && holders_ < limit_) {
             fresh->set_control(*this);
             partial_.push_front(*fresh);
             tree_.insert(*fresh);
@@ -216,7 +225,7 @@ private:
             fresh = nullptr;
         }
         Result<Place> answer = Error::no_memory;
-        if (live_ >= capacity_)
+        if (holders_ >= limit_)
             answer = Error::pool_full;
         else if (!partial_.empty())
             answer = take_first();
@@ -243,7 +252,7 @@ private:
                 partial_.push_back(slab);
             }
         }
-        const bool last = live_ + handles_ == 0;
+        const bool last = holders_ == 0;
         lock_.unlock(state);
         if (spent) free_slab(spent);
         if (last) end();
@@ -277,12 +286,13 @@ private:
     }
 
     [[no_unique_address]] Lock lock_;
-    u64 live_ = 0;
+    u64 holders_ = 1;
+    u64 limit_;
+    Partial partial_;
+    Slab* spare_ = nullptr;  // the empty one
+    Partial full_;
     u64 handles_ = 1;
     u64 capacity_;
-    Partial partial_;
-    Partial full_;
-    Slab* spare_ = nullptr;  // the empty one
     u64 slabs_ = 0;
     u64 strays_ = 0;
     SlabTree<Slab> tree_;
