@@ -5,4 +5,3 @@
 // template twice.
 #include "seam/pool.cpp"
 #include "seam/heap.cpp"
-#include "seam/object_hooks.cpp"

@@ -139,8 +139,8 @@ void last_ones(u32 rounds) {
 }
 
 TEST_F(ObjectThreadsTest, OfTwoLastHoldersAtTheSameTimeOneFreesAll) {
-    last_ones<SpinLock>(20'000 / kScale);
-    last_ones<HostLock>(20'000 / kScale);
+    last_ones<SpinLock>(5'000 / kScale);
+    last_ones<HostLock>(5'000 / kScale);
 }
 
 // Several threads find no slab at the same time: what one made too many goes back.

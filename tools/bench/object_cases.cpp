@@ -10,6 +10,20 @@
 #include "../../module/core/object/object_cache.hpp"
 #include "case.hpp"
 
+namespace quarry {
+
+// The hooks of the caches here. A slab is made and given back outside what is measured.
+void* object_slab_alloc(std::size_t bytes, std::size_t align, Context) {
+    return std::aligned_alloc(align, bytes);
+}
+void object_slab_free(void* slab, std::size_t, std::size_t) { std::free(slab); }
+void* object_meta_alloc(std::size_t bytes, Context) {
+    return std::aligned_alloc(64, round_up(bytes, 64));
+}
+void object_meta_free(void* meta, std::size_t) { std::free(meta); }
+
+}  // namespace quarry
+
 namespace {
 
 using bench::die;

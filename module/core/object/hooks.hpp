@@ -2,7 +2,8 @@
 //
 // What object caches ask of the build: two pairs of functions that it must define. A
 // program that makes an object cache and lacks one does not link, and the linker names
-// it. The kernel module's are in seam/object_hooks.cpp.
+// it. (With the hooks of the seam: quarry_os_meta_alloc and quarry_os_meta_free serve both,
+// for its blocks of whole pages are aligned to a page.)
 //
 // All are called without any lock of the cache.
 #pragma once
