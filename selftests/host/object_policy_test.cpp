@@ -276,6 +276,21 @@ TEST_F(ObjectPolicyTest, AMissingHookIsALinkErrorThatNamesIt) {
             << hook << " is not named in:\n" << said;
 }
 
+// The indented part of the header's own comment, its include apart.
+TEST_F(ObjectPolicyTest, TheExampleInTheHeadCommentCompiles) {
+    namespace fs = std::filesystem;
+    std::ifstream header(fs::absolute(__FILE__).parent_path() /
+                         "../../module/core/object/object_cache.hpp");
+    std::string example;
+    for (std::string line; std::getline(header, line) && line.starts_with("//");)
+        if (line.starts_with("//   ") && !line.starts_with("//   #include")) example += line.substr(5) + "\n";
+    const auto end = example.find("\n}\n");
+    ASSERT_NE(end, std::string::npos);
+    example.resize(end + 3);
+    EXPECT_NE(example.find("Error serve()"), std::string::npos);
+    EXPECT_EQ(build(example, false), "") << example;
+}
+
 TEST_F(ObjectPolicyTest, WhatCannotBeACacheDoesNotCompile) {
     const std::string said = build("template class quarry::ObjectCache<int>;\n"
                                    "template class quarry::ObjectCache<int, quarry::NoLock, 12288>;\n"

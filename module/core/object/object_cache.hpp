@@ -65,6 +65,7 @@ class ObjectCache {
 
     using Control = ObjectControl<T, Lock, SlabBytes>;
     using Slab = typename Control::Slab;
+    using Place = typename Control::Place;
 
 public:
     using Box = quarry::Box<T, Lock, SlabBytes>;
@@ -110,10 +111,15 @@ public:
     template <typename... Args>
         requires std::constructible_from<T, Args...>
     [[gnu::always_inline]] Made<Box> make_in(Context context, Args&&... args) {
-        const auto place = control_->take(context);
-        if (!place) [[unlikely]]
-            return place.error();
-        return Box(new (place->object) T(std::forward<Args>(args)...), place->slab);
+        // (What comes from grow, through memory, is a variable of its own: so the pair stays
+        // in registers on the way that is taken most.)
+        Place place = control_->take();
+        if (!place.object) [[unlikely]] {
+            const auto grown = control_->grow(context);
+            if (!grown) return grown.error();
+            place = *grown;
+        }
+        return Box(new (place.object) T(std::forward<Args>(args)...), place.slab);
     }
 
     // For a T whose making can fail: Error factory(void* place) constructs a T at `place`
@@ -122,14 +128,18 @@ public:
     template <typename Factory>
         requires std::same_as<std::invoke_result_t<Factory, void*>, Error>
     Made<Box> make_with(Factory&& factory, Context context = Context::may_sleep) {
-        const auto place = control_->take(context);
-        if (!place) return place.error();
-        if (const Error e = std::forward<Factory>(factory)(static_cast<void*>(place->object));
+        Place place = control_->take();
+        if (!place.object) {
+            const auto grown = control_->grow(context);
+            if (!grown) return grown.error();
+            place = *grown;
+        }
+        if (const Error e = std::forward<Factory>(factory)(static_cast<void*>(place.object));
             !ok(e)) {
-            control_->put(*place->slab, place->object);
+            control_->put(*place.slab, place.object);
             return e;
         }
-        return Box(place->object, place->slab);
+        return Box(place.object, place.slab);
     }
 
     // Takes back what a box of this cache gave up by release(). O(log slabs).

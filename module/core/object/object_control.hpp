@@ -54,12 +54,41 @@ public:
 
     // ---- slots ----
 
-    // A slot for an object to be made in. Errors: pool_full, no_memory.
-    // (What is cold returns through memory, and apart: the pair stays in registers.)
-    [[gnu::always_inline]] Result<Place> take(Context context) {
-        if (const Place place = take_open(); place.object) [[likely]]
-            return place;
-        return grow(context);
+    // A slot for an object to be made in, from a slab that is there: no object when there is
+    // none, or no room. Then grow() says which, or makes one.
+    Place take() {
+        const auto state = lock_.lock();
+        Place place{};
+        if (holders_ < limit_ && !partial_.empty()) [[likely]]
+            place = take_first();
+        lock_.unlock(state);
+        return place;
+    }
+
+    // A slot of a slab that is made outside the lock, for us or for whoever comes first.
+    // Errors: pool_full, no_memory.
+    [[gnu::noinline, gnu::cold]] Result<Place> grow(Context context) {
+        auto state = lock_.lock();
+        const bool full = holders_ >= limit_;
+        lock_.unlock(state);
+        if (full) return Error::pool_full;
+        Slab* fresh = make_slab(context);
+        state = lock_.lock();
+        if (fresh && partial_.empty() && holders_ < limit_) {
+            fresh->set_control(*this);
+            partial_.push_front(*fresh);
+            tree_.insert(*fresh);
+            ++slabs_;
+            fresh = nullptr;
+        }
+        Result<Place> answer = Error::no_memory;
+        if (holders_ >= limit_)
+            answer = Error::pool_full;
+        else if (!partial_.empty())
+            answer = take_first();
+        lock_.unlock(state);
+        if (fresh) free_slab(fresh);
+        return answer;
     }
 
     // The slot of an object that is no more, or was never made. Whoever calls is a holder
@@ -186,16 +215,6 @@ private:
         : limit_(capacity == kUnbounded ? kUnbounded : capacity + 1), capacity_(capacity) {}
     ~ObjectControl() = default;
 
-    // From a slab that is there; no object when there is none, or no room.
-    Place take_open() {
-        const auto state = lock_.lock();
-        Place place{};
-        if (holders_ < limit_ && !partial_.empty()) [[likely]]
-            place = take_first();
-        lock_.unlock(state);
-        return place;
-    }
-
     // Under the lock: there is a partial slab.
     Place take_first() {
         Slab* slab = partial_.front();
@@ -207,31 +226,6 @@ private:
             full_.push_front(*slab);
         }
         return {object, slab};
-    }
-
-    // No slab had an open slot, or there is no room: makes one if there is, outside the lock, for us or for whoever comes first.
-    [[gnu::noinline, gnu::cold]] Result<Place> grow(Context context) {
-        auto state = lock_.lock();
-        const bool full = holders_ >= limit_;
-        lock_.unlock(state);
-        if (full) return Error::pool_full;
-        Slab* fresh = make_slab(context);
-        state = lock_.lock();
-        if (fresh && partial_.empty() && holders_ < limit_) {
-            fresh->set_control(*this);
-            partial_.push_front(*fresh);
-            tree_.insert(*fresh);
-            ++slabs_;
-            fresh = nullptr;
-        }
-        Result<Place> answer = Error::no_memory;
-        if (holders_ >= limit_)
-            answer = Error::pool_full;
-        else if (!partial_.empty())
-            answer = take_first();
-        lock_.unlock(state);
-        if (fresh) free_slab(fresh);
-        return answer;
     }
 
     // After a put that made `slab` empty or partial, or was the last. Gives the lock back.
