@@ -21,6 +21,7 @@ enum class [[nodiscard]] Error : unsigned char {
     out_of_range = QUARRY_E_OUT_OF_RANGE,
     no_region = QUARRY_E_NO_REGION,
     not_object = QUARRY_E_NOT_OBJECT,
+    invalid_pointer = not_object,  // the same, where objects are named by pointers
     already_free = QUARRY_E_ALREADY_FREE,
     not_owner = QUARRY_E_NOT_OWNER,
     wrong_size = QUARRY_E_WRONG_SIZE,
