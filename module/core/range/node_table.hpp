@@ -20,7 +20,7 @@
 // same and two words a level. One caller at a time.
 #pragma once
 
-#include "bit_levels.hpp"
+#include "bit_tree.hpp"
 #include "digital_tree.hpp"
 #include "range_node.hpp"
 
@@ -205,7 +205,7 @@ public:
     }
 
 private:
-    using Levels = BitLevels<Steps>;
+    using Levels = BitTree<Steps>;
     struct View {
         using Key = u64;
         Node* nodes;

@@ -12,7 +12,7 @@
 namespace quarry {
 
 template <typename Steps>
-class BitLevels {
+class BitTree {
 public:
     static constexpr u64 kNone = ~u64{0};
 
