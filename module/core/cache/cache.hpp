@@ -20,8 +20,6 @@
 
 namespace quarry {
 
-inline constexpr u32 kMaxBatch = batch_of(kGrain);
-
 // All classes of a heap: those of normal memory, then the same in low memory. Only the
 // former have magazines.
 inline constexpr u32 kHeapClasses = 2 * kClasses;
@@ -39,6 +37,9 @@ concept ReachesCpus = requires(void (*fn)(void*, unsigned), void* arg) {
     { P::on_each_cpu(fn, arg) } -> std::same_as<unsigned>;
 };
 
+// What a fast half answers instead of an offset, which is a multiple of 8.
+inline constexpr Offset kNoObject = QUARRY_CORE_NO_OBJECT;
+
 template <Platform P>
 class CpuCaches {
 public:
@@ -55,7 +56,7 @@ public:
             CpuCache* cache = caches_[cpu].load(std::memory_order_relaxed);
             if (cache == &closed_cache) continue;
             for (u32 c = 0; c < kClasses; ++c) {
-                Magazine& m = cache->magazine[c];
+                Magazine m(*cache, c);
                 if (!m.installed()) continue;
                 P::meta_free(Batch::of(m.loaded()), depots_[c].array_bytes());
                 P::meta_free(Batch::of(m.spare()), depots_[c].array_bytes());
@@ -89,7 +90,7 @@ public:
         CpuCache& cache = of(pin.cpu());
         u32 got = 0;
         if (c < kClasses && cache.enter()) {
-            Magazine& m = cache.magazine[c];
+            Magazine m(cache, c);
             const bool usable = m.installed();
             while (usable && got < n) {
                 Entry e;
@@ -126,12 +127,32 @@ public:
         PinGuard<P> pin;
         CpuCache& cache = of(pin.cpu());
         if (!cache.enter()) return home(offset);
-        Magazine& m = cache.magazine[c];
+        Magazine m(cache, c);
         if (!m.push(offset, live)) {
             if (m.installed()) make_room(m, c);
             if (!m.push(offset, live)) home(offset);
         }
         cache.leave();
+    }
+
+    // The fast path's other half: the loaded array serves no more; the spare one may. Inside;
+    // these leave. No lock.
+    Offset pop_spare(CpuCache& cache, u64 place) {
+        Offset offset = kNoObject;
+        const u32 c = static_cast<u32>(place - 1);
+        Magazine m(cache, c);
+        if (m.spare_is_full()) {
+            m.swap(depots_[c].batch());
+            Entry e;
+            if (m.pop(e)) {
+                if (LiveBytes::set(*e.live, e.offset))
+                    offset = e.offset;
+                else  // a duplicate: the slow half finds it again, reports and drops it
+                    m.push(e.offset, e.live);
+            }
+        }
+        cache.leave();
+        return offset;
     }
 
     // One slot goes home: from any context, NMI too. As a reader.
@@ -146,7 +167,7 @@ public:
         const unsigned cpu = P::cpu();
         CpuCache* cache = caches_[cpu].load(std::memory_order_acquire);
         if (cache == &closed_cache && !(cache = open(cpu, context))) return false;
-        if (cache->magazine[c].installed()) return true;
+        if (Magazine(*cache, c).installed()) return true;
         const u64 bytes = depots_[c].array_bytes();
         void* loaded = P::meta_alloc(bytes, context);
         void* spare = loaded ? P::meta_alloc(bytes, context) : nullptr;
@@ -155,10 +176,11 @@ public:
             PinGuard<P> pin;  // perhaps elsewhere by now: any CPU may need one
             CpuCache& here = of(pin.cpu());
             if (here.enter()) {
-                used = !here.magazine[c].installed();
+                Magazine m(here, c);
+                used = !m.installed();
                 if (used)
-                    here.magazine[c].install(static_cast<Batch*>(loaded),
-                                             static_cast<Batch*>(spare), depots_[c].batch());
+                    m.install(static_cast<Batch*>(loaded), static_cast<Batch*>(spare),
+                              depots_[c].batch());
                 here.leave();
             }
         }
@@ -220,7 +242,8 @@ public:
         if (c >= kClasses) return 0;
         u64 entries = depots_[c].count();
         for (u32 cpu = 0; cpu < cpus_; ++cpu)
-            entries += caches_[cpu].load(std::memory_order_acquire)->magazine[c].count(depots_[c].batch());
+            entries += Magazine(*caches_[cpu].load(std::memory_order_acquire), c)
+                           .count(depots_[c].batch());
         return entries;
     }
     u64 meta_bytes() {
@@ -242,7 +265,7 @@ public:
             CpuCache& cache = v.caches.of(cpu);
             if (!cache.enter()) return;
             for (u32 c = 0; c < kClasses; ++c) {
-                Magazine& m = cache.magazine[c];
+                Magazine m(cache, c);
                 for (u32 i = 0; i < m.loaded_size(); ++i) v.fn(c, m.loaded()[i]);
                 for (u32 i = 0; m.spare_is_full() && i < v.caches.depots_[c].batch(); ++i)
                     v.fn(c, m.spare()[i]);
@@ -286,7 +309,7 @@ private:
     }
 
     // Inside, the loaded array is empty. False: there is nothing, but in other slabs.
-    bool refill(Magazine& m, u32 c) {
+    bool refill(Magazine m, u32 c) {
         const u32 batch = depots_[c].batch();
         if (m.spare_is_full()) {
             m.swap(batch);
@@ -303,23 +326,33 @@ private:
         return true;
     }
 
-    u32 refill_from_slabs(Magazine& m, u32 c) {
-        Offset slots[kMaxBatch];
+    u32 refill_from_slabs(Magazine m, u32 c) {
         LiveBytes::Grantee nobody;
-        const u32 n = slabs_.take(c, depots_[c].batch(), nobody, slots);
+        const u32 batch = depots_[c].batch();
+        Entry* const end = m.loaded() + batch;
+        Entry* at = end;  // downwards: the first one is popped first
         SlabT* slab = nullptr;
-        for (u32 i = 0; i < n; ++i) {
-            const Offset offset = slots[n - 1 - i];  // the first one is popped first
-            if (!slab || offset - slab->base() >= kSizeClasses[c].slab_bytes())
-                slab = slab_of(offset);
-            m.loaded()[i] = {offset, &LiveBytes::byte_of(*slab, offset)};
+        while (at != m.loaded()) {
+            Offset slots[kStepSlots];
+            const u32 room = static_cast<u32>(at - m.loaded());
+            const u32 n = slabs_.take(c, room < kStepSlots ? room : kStepSlots, nobody, slots);
+            if (!n) break;
+            for (u32 i = 0; i < n; ++i) {
+                if (!slab || slots[i] - slab->base() >= kSizeClasses[c].slab_bytes())
+                    slab = slab_of(slots[i]);
+                LiveByte& live = LiveBytes::byte_of(*slab, slots[i]);
+                LiveBytes::prepare(live, slots[i]);
+                *--at = {slots[i], &live};
+            }
         }
-        m.set_loaded_size(n);
-        return n;
+        const u32 got = static_cast<u32>(end - at);
+        for (u32 i = 0; at != m.loaded() && i < got; ++i) m.loaded()[i] = at[i];
+        m.set_loaded_size(got);
+        return got;
     }
 
     // Inside, the loaded array is full: the spare one, the older half, goes if it is, too.
-    void make_room(Magazine& m, u32 c) {
+    void make_room(Magazine m, u32 c) {
         const u32 batch = depots_[c].batch();
         if (m.spare_is_full()) {
             const u64 begun = P::trace_timed() ? P::ns() : 0;
@@ -335,7 +368,7 @@ private:
     void flush(CpuCache& cache) {
         if (!cache.enter()) return;
         for (u32 c = 0; c < kClasses; ++c) {
-            Magazine& m = cache.magazine[c];
+            Magazine m(cache, c);
             const u32 batch = depots_[c].batch();
             const u32 n = m.loaded_size() + (m.spare_is_full() ? batch : 0);
             if (!n) continue;
@@ -348,14 +381,22 @@ private:
         cache.leave();
     }
 
+    // By offset, in place. (Shell 1959, with Ciura's gaps.)
+    static void sort(Entry* entries, u32 n) {
+        for (const u32 gap : {132u, 57u, 23u, 10u, 4u, 1u}) {
+            for (u32 i = gap; i < n; ++i) {
+                const Entry moving = entries[i];
+                u32 at = i;
+                for (; at >= gap && entries[at - gap].offset > moving.offset; at -= gap)
+                    entries[at] = entries[at - gap];
+                entries[at] = moving;
+            }
+        }
+    }
+
     // Sorted, so that the slots of one bitmap word go by one OR. Spoils `entries`.
     void send_home(u32 c, Entry* entries, u32 n) {
-        for (u32 i = 1; i < n; ++i) {
-            const Entry moving = entries[i];
-            u32 at = i;
-            for (; at && entries[at - 1].offset > moving.offset; --at) entries[at] = entries[at - 1];
-            entries[at] = moving;
-        }
+        sort(entries, n);
         typename Slabs::Homing homing(slabs_);
         SlabT* slab = nullptr;
         for (u32 i = 0; i < n; ++i) {

@@ -14,6 +14,8 @@
 //   preferred(grantee, class)     optional, under the class lock: a slab to begin with
 //   free_of_marks(slab, w, bits)  under the class lock: the slots of `bits` that nobody
 //                                 owns any more; only these may come home
+//   page_word(slab)               optional: what each of its pages holds for fast look-ups, in
+//                                 a buddy that has words (buddy.hpp)
 //   forget(slab)                  under the class lock: the empty slab is about to go
 #pragma once
 

@@ -190,7 +190,9 @@ public:
         const Offset base = value(*block) * kPageBytes;
         auto* slab = new (memory) SlabT(base, static_cast<u8>(c), size_class, bytes);
         if (zero) P::zero(os_, base, size_class.slab_bytes());
-        buddy_.mark_slab(*block, size_class.order, slab, static_cast<u8>(c));
+        u64 word = 0;
+        if constexpr (requires { Policy::page_word(*slab); }) word = Policy::page_word(*slab);
+        buddy_.mark_slab(*block, size_class.order, slab, static_cast<u8>(c), word);
         P::trace_slab_create(os_, size_class.slot_bytes, base, size_class.slab_bytes());
 
         Bin& bin = bins_[c];
