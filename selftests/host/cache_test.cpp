@@ -420,9 +420,9 @@ TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
     };
     live->store(live_mark(o));
     EXPECT_EQ(first(), "a magazine holds a live slot");
-    live->store(kLive | 7);
+    live->store(kLive | 0x38);
     EXPECT_EQ(first(), "a live byte names no slot");
-    live->store(free_mark(o) ^ 1);
+    live->store(free_mark(o) ^ 8);
     EXPECT_EQ(first(), "a cached slot's live byte names no slot");
     live->store(free_mark(o));
     {

@@ -339,9 +339,7 @@ private:
     template <bool Sized>
     [[gnu::always_inline]] bool try_free_in(const Region& region, unsigned cpu, Offset offset,
                                             u64 size) {
-        // Rotated, so that a misaligned offset is beyond every region.
-        const u64 grains = offset >> 3 | offset << 61;
-        const u64 index = (grains >> (kPageShift - 3)) - region.first;
+        const u64 index = (offset >> kPageShift) - region.first;
         if (index >= region.pages) [[unlikely]]
             return false;
         const u64 word = region.words[index].load(std::memory_order_acquire);
@@ -352,14 +350,14 @@ private:
             [[unlikely]]
             return false;
         LiveByte& live = PageWord::byte(word, place, offset);
-        const u8 mark = live_mark(offset);
-        if (live.load(std::memory_order_relaxed) != mark) [[unlikely]]
+        // Of a misaligned offset, too, this is no slot's mark.
+        if (live.load(std::memory_order_relaxed) != live_mark(offset)) [[unlikely]]
             return false;
-        live.store(mark ^ kLive, std::memory_order_relaxed);
+        LiveBytes::clear(live, offset);
         CpuCache& cache = caches_.of(cpu);
         if (cache.enter()) [[likely]] {
             Entry* const top = cache.top[place].get();
-            if (top != cache.end[place].get()) [[likely]] {
+            if (top != cache.end[place]) [[likely]] {
                 *top = {offset, &live};
                 cache.top[place].set(top + 1);
                 cache.leave();

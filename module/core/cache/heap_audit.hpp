@@ -107,7 +107,7 @@ private:
         const u8 byte = e.live->load(std::memory_order_relaxed);
         audit_.expect(!(byte & kLive), "a magazine holds a live slot", e.offset);
         if (!quiet || byte & kLive) return;
-        const u8 seen = free_mark(e.offset) ^ kSeenByAudit;
+        const u8 seen = free_mark(e.offset) + kSeenByAudit;
         audit_.expect(byte == seen || byte == free_mark(e.offset),
                       "a cached slot's live byte names no slot", e.offset);
         audit_.expect((slab.taken()[slot / 32] >> slot % 32 & 1) != 0,
@@ -116,7 +116,7 @@ private:
         e.live->store(seen, std::memory_order_relaxed);
     }
     static void forget(const Entry& e) {
-        if (e.live->load(std::memory_order_relaxed) == (free_mark(e.offset) ^ kSeenByAudit))
+        if (e.live->load(std::memory_order_relaxed) == free_mark(e.offset) + kSeenByAudit)
             LiveBytes::clear(*e.live, e.offset);
     }
 

@@ -17,9 +17,9 @@
 // one without a live byte: a pop needs no other sign that the array is empty.
 //
 //   word      states                        written by                      order
-//   busy      0: nobody is inside           the CPU's pinned callers: a     relaxed, compiler
-//             1: somebody is, or this is    plain store; an interrupt that  fences
-//             the closed cache              finds 1 goes elsewhere
+//   busy      0: nobody is inside           the CPU's pinned callers alone; plain, between
+//             1: somebody is, or this is    an interrupt that finds 1       compiler fences
+//             the closed cache              goes elsewhere
 //   top,      closed_entries: no arrays     who is inside                   relaxed; anyone reads
 //   begin,    yet                                                           them as a hint
 //   spare
@@ -71,27 +71,31 @@ private:
 };
 
 struct alignas(64) CpuCache {
-    std::atomic<u64> busy;
+    u64 busy;
     // By the place of the class (place_of); place 0 is full and empty for ever: it stands
     // for what has no magazine.
     Cursor top[kPlaces];
-    Cursor end[kPlaces];
+    Entry* end[kPlaces];
     Cursor begin[kPlaces];
     std::atomic<u64> spare[kPlaces] = {};  // an array; bit 0: it is full
 
-    constexpr explicit CpuCache(u64 closed = 0) : busy(closed) {}
+    constexpr explicit CpuCache(u64 closed = 0) : busy(closed) {
+        for (Entry*& e : end) e = &closed_entries[1];
+    }
 
     // Pinned. False: this interrupts somebody who is inside, or there is no cache.
     bool enter() {
-        if (busy.load(std::memory_order_relaxed)) [[unlikely]]
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        if (busy) [[unlikely]]
             return false;
-        busy.store(1, std::memory_order_relaxed);
+        busy = 1;
         std::atomic_signal_fence(std::memory_order_seq_cst);
         return true;
     }
     void leave() {
         std::atomic_signal_fence(std::memory_order_seq_cst);
-        busy.store(0, std::memory_order_relaxed);
+        busy = 0;
+        std::atomic_signal_fence(std::memory_order_seq_cst);
     }
 };
 
@@ -114,7 +118,7 @@ public:
     // False: the loaded array is full, or there is none.
     bool push(Offset offset, LiveByte* live) {
         Entry* top = this->top().get();
-        if (top == cache_.end[place_].get()) return false;
+        if (top == cache_.end[place_]) return false;
         *top = {offset, live};
         this->top().set(top + 1);
         return true;
@@ -133,7 +137,7 @@ public:
     void load(Entry* entries, u32 n, u32 batch) {
         top().set(entries + n);
         cache_.begin[place_].set(entries);
-        cache_.end[place_].set(entries + batch);
+        cache_.end[place_] = entries + batch;
     }
 
     bool spare_is_full() const { return (spare_word() & 1) != 0; }

@@ -9,9 +9,10 @@
 // offset is found by a shift. From 64 bytes up that is 1.6 % of the memory; below, half a
 // byte to a byte for each 8 bytes of a slot.
 //
-// The byte of a live slot holds 0x80 and seven bits of the grain at which the slot starts, of
-// which a cell needs three: so one comparison also tells whether an offset is the start of a
-// slot. A free slot keeps the grain: an allocation sets one bit of what it has tested.
+// The byte of a slot holds the low byte of the slot's offset, whose three low bits are 0, and
+// 1 when it is live. Two offsets in one cell differ in their low byte: so one comparison also
+// tells whether any offset, misaligned ones included, is the start of a slot. A free slot
+// keeps its byte: an allocation sets one bit of what it has tested.
 //
 //   byte           transition         made by                      order
 //   any -> mark,   the slot leaves    the refill that takes it     relaxed: slots move between
@@ -20,7 +21,7 @@
 //                  a caller           magazine, or of a slab       by this byte
 //   live -> mark   it is freed        the free that found it live
 //   mark <-> mark  an audit looks     the audit, alone with the    relaxed
-//   ^ seen         for duplicates     heap ("quiet")
+//   + seen         for duplicates     heap ("quiet")
 //
 // A slot in a magazine, in a depot or on its way home is taken (slab.hpp) but not live.
 // An allocation tests before it sets: a byte that is set already means that the same slot
@@ -48,12 +49,13 @@ namespace quarry {
 
 using LiveByte = std::atomic<u8>;
 
-inline constexpr u8 kLive = 0x80;
-inline constexpr u8 kSeenByAudit = 0x40;
+inline constexpr u8 kLive = 1;
+inline constexpr u8 kSeenByAudit = 2;
 
-// What the byte of a slot at this offset holds, live or free.
-constexpr u8 live_mark(Offset offset) { return static_cast<u8>(kLive | offset / kGrain); }
-constexpr u8 free_mark(Offset offset) { return static_cast<u8>(live_mark(offset) ^ kLive); }
+// What the byte of a slot at this offset holds, live or free. A sum, no OR: what is live at
+// an odd offset is no slot's.
+constexpr u8 live_mark(Offset offset) { return static_cast<u8>(offset + kLive); }
+constexpr u8 free_mark(Offset offset) { return static_cast<u8>(offset); }
 
 // A cell is 2^cell_shift bytes.
 constexpr unsigned cell_shift(u32 slot_bytes) {
