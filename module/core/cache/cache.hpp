@@ -68,8 +68,9 @@ public:
     CpuCaches(const CpuCaches&) = delete;
     CpuCaches& operator=(const CpuCaches&) = delete;
 
-    // Context: task. Errors: no_memory.
+    // Context: task. Errors: no_memory, initialised.
     Error init() {
+        if (caches_) return Error::initialised;
         const u32 cpus = P::cpus();
         void* memory = P::meta_alloc(cpus * sizeof(*caches_), Context::may_sleep);
         if (!memory) return Error::no_memory;

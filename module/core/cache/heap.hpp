@@ -3,9 +3,15 @@
 // Heap: any size and alignment for drivers and hosts. Up to 2048 bytes from slabs through
 // per-CPU magazines, a page from the page cache, beyond that runs of pages.
 //
-//   Heap<P> heap(max_pages, os);  heap.init();
-//   heap.add_region(PageNumber{0}, pages, Zone::normal);
-//   if (auto object = heap.alloc(100, 8)) heap.free(*object);
+//   Heap<P> heap(max_pages, os);
+//   if (!ok(heap.init()) || !heap.add_region(PageNumber{0}, pages, Zone::normal)) return;
+//   if (const auto object = heap.alloc(100)) (void)heap.free(*object);
+//   if (const auto zeroed = heap.alloc_zeroed(1000, 64)) {
+//       if (heap.resize_in_place(*zeroed, 5000) == Error::cannot_grow) {
+//           ...  // the caller copies
+//       }
+//       (void)heap.free_sized(*zeroed, 1000);
+//   }
 //
 // Fast path: pin, a local trylock flag, an array pop or push, the live byte; no lock, no
 // locked instruction, no slab header from 64 bytes up. A free finds the class by the page's
@@ -63,13 +69,17 @@ public:
     Heap(const Heap&) = delete;
     Heap& operator=(const Heap&) = delete;
 
-    // Context: task. Errors: invalid, no_memory.
+    // Context: task. Errors: invalid, no_memory (another try goes on from there),
+    // initialised. Before it, every call but the fast halves, stat and usable_size answers
+    // uninitialised.
     Error init() {
+        if (ready_) return Error::initialised;
         if (buddy_.max_pages() == 0 || buddy_.max_pages() > kMaxHeapPages) return Error::invalid;
-        if (const Error e = reserve_.init(); !ok(e)) return e;
-        if (const Error e = slabs_.init(); !ok(e)) return e;
-        if (const Error e = pages_.init(); !ok(e)) return e;
-        if (const Error e = caches_.init(); !ok(e)) return e;
+        auto failed = [](Error e) { return !ok(e) && e != Error::initialised; };
+        if (const Error e = reserve_.init(); failed(e)) return e;
+        if (const Error e = slabs_.init(); failed(e)) return e;
+        if (const Error e = pages_.init(); failed(e)) return e;
+        if (const Error e = caches_.init(); failed(e)) return e;
         ready_ = true;
         return Error::none;
     }
@@ -85,14 +95,18 @@ public:
 
     // Errors: those of Buddy::add_region.
     Result<u64> add_region(PageNumber first, u64 pages, Zone zone, void* cookie = nullptr) {
+        if (!ready_) return Error::uninitialised;
         const auto added = buddy_.add_region(first, pages, zone, cookie);
+        log<P>(os_, added ? "region added: page" : "region refused: page", value(first));
         if (added) choose_home(kNoPage);
         reserve_.refill();
         return added;
     }
     // Errors: not_found, busy (something of it is allocated; nothing has changed).
     Error remove_region(PageNumber first) {
+        if (!ready_) return Error::uninitialised;
         drain();
+        log<P>(os_, "region to be removed: page", value(first));
         if (const Error e = buddy_.isolate_region(first); !ok(e)) return e;
         choose_home(value(first));  // readers that still use it keep it from being freed
         return buddy_.remove_region(first);
@@ -104,7 +118,7 @@ public:
     // two), too_large (above 2^20 pages), no_memory (metadata), pool_full, uninitialised.
     Result<Offset> alloc(u64 size, u64 align = kGrain, Context context = Context::may_sleep,
                          Zone zone = Zone::normal) {
-        if (align == kGrain && zone == Zone::normal) [[likely]] {
+        if (align == kGrain && zone == Zone::normal && ready_) [[likely]] {
             const unsigned cpu = P::pin();
             const Offset offset = try_alloc(cpu, size);
             P::unpin();
@@ -155,6 +169,7 @@ public:
     Granted alloc_bulk(u64 size, u64 align, u32 n, Offset* out,
                        Context context = Context::may_sleep, Zone zone = Zone::normal) {
         Granted g;
+        if (!ready_) return {0, Error::uninitialised};
         if (size == 0 || !is_power_of_two(align)) return {0, Error::invalid};
         if (size <= kMaxSlot && align <= kMaxSlot) {
             g.why = take(class_in(class_of(size, align), zone), n, out, g.done, context);
@@ -170,6 +185,8 @@ public:
 
     // Errors: misaligned, out_of_range, no_region, not_object, already_free.
     Error free(Offset offset) {
+        if (!ready_) [[unlikely]]
+            return Error::uninitialised;
         const unsigned cpu = P::pin();
         const bool done = try_free(cpu, offset);
         P::unpin();
@@ -185,6 +202,8 @@ public:
     // Errors: wrong_size when no allocation of `size` bytes can have given this object;
     // those of free.
     Error free_sized(Offset offset, u64 size) {
+        if (!ready_) [[unlikely]]
+            return Error::uninitialised;
         const unsigned cpu = P::pin();
         const bool done =
             try_free_in<true>(*home_.load(std::memory_order_acquire), cpu, offset, size);
@@ -275,6 +294,7 @@ public:
 
     // Everything cached goes home, every empty slab to the buddy.
     void drain() {
+        if (!ready_) return;
         pages_.drain();
         note_unreachable(caches_.flush_cpus());
         caches_.flush_depots();
@@ -288,6 +308,7 @@ public:
     // Sums of hints: exact when nothing else runs.
     Stat stat() {
         Stat s{};
+        if (!ready_) return s;
         ReadGuard<P> reader;
         s.bytes = buddy_.total_pages() * kPageBytes;
         s.regions = buddy_.region_count();
@@ -379,6 +400,7 @@ private:
     }
 
     [[gnu::noinline]] Result<Offset> alloc_slow(u64 size, u64 align, Context context, Zone zone) {
+        if (!ready_) return Error::uninitialised;
         if (size == 0 || !is_power_of_two(align) || static_cast<u32>(zone) >= kZones)
             return Error::invalid;
         if (size <= kMaxSlot && align <= kMaxSlot) {
@@ -409,6 +431,9 @@ private:
                 continue;
             }
             if (got) continue;  // others free meanwhile: begin with the cheap ones again
+            if (context == Context::may_sleep)
+                log<P>(os_, "memory is short, reclaiming: slots of bytes",
+                       kHeapClassTable[c].slot_bytes);
             if (reclaim(stage++, context)) continue;
             if (c < kClasses) {
                 ReadGuard<P> reader;

@@ -9,6 +9,14 @@
 // merged at once, and no block crosses a region's border, wherever that lies. Regions
 // begin and end at any page; blocks are aligned by the absolute page number.
 //
+//   Buddy<P> buddy(max_pages);
+//   if (!buddy.add_region(PageNumber{16}, 1000, Zone::normal, nullptr)) return;
+//   if (const auto block = buddy.alloc(Order{3})) (void)buddy.free(*block, Order{3});
+//   if (const auto run = buddy.alloc_exact(5)) {
+//       (void)buddy.free(*run + 3, 2);  // any part of it
+//       (void)buddy.free_run(*run);     // the rest
+//   }
+//
 // Guarantees
 //   - the managed memory is never touched; all that is known stands in descriptors
 //   - each wrong free is its own error, at the call, and changes nothing
@@ -158,6 +166,18 @@ public:
         void* cookie;
         Zone zone;
     };
+    // The i-th region, ascending; its pages are all that it manages, since metadata lies
+    // elsewhere. O(regions). Errors: not_found. Context: task.
+    Result<RegionInfo> managed_section(u64 i) const {
+        RegionInfo info{};
+        u64 at = 0;
+        do {
+            if (!next_region(at, info)) return Error::not_found;
+            at = info.first + info.pages;
+        } while (i-- > 0);
+        return info;
+    }
+    u64 managed_section_count() const { return region_count(); }
     // fn(const RegionInfo&) for each region, ascending; fn may sleep. A region that comes
     // or goes meanwhile may be missed, or be gone when fn sees it. Context: task.
     template <typename Fn>

@@ -72,8 +72,9 @@ public:
         return most;
     }
 
-    // Context: task. Errors: no_memory.
+    // Context: task. Errors: no_memory, initialised.
     Error init() {
+        if (bins_) return Error::initialised;
         void* memory = P::meta_alloc(sizeof(Bin) * count_, Context::may_sleep);
         if (!memory) return Error::no_memory;
         bins_ = static_cast<Bin*>(memory);
