@@ -151,6 +151,15 @@ public:
         Region* region = regions_.find(value(page));
         return region ? &region->desc(value(page)) : nullptr;
     }
+    // (reader) Both at once; null in a hole.
+    struct Found {
+        const Region* region;
+        PageDesc* desc;
+    };
+    Found find_with_region(PageNumber page) const {
+        Region* region = regions_.find(value(page));
+        return {region, region ? &region->desc(value(page)) : nullptr};
+    }
     // The page of a descriptor, which the caller keeps from going (it holds the page).
     PageNumber number_of(const PageDesc& desc) const {
         const u64 word = desc.word();

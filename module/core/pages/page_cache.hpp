@@ -88,9 +88,9 @@ public:
     // Frees one page. Errors: those of Buddy::free for order 0.
     Error free(PageNumber page) {
         PinGuard<P> pin;
-        const Region* region = buddy_.region_of(page);
+        const auto [region, found] = buddy_.find_with_region(page);
         if (!region || region->zone != zone_ || !magazines_) return buddy_.free(page, Order{0});
-        PageDesc& desc = *buddy_.find(page);
+        PageDesc& desc = *found;
         u64 word = desc.word();
         Magazine& m = magazines_[pin.cpu()];
         if (word != run_word(region->id) || !m.enter()) return buddy_.free(page, Order{0});
@@ -219,10 +219,10 @@ private:
 
     // cached -> run, by one of several. As a reader.
     bool claim(PageNumber page) {
-        const Region* region = buddy_.region_of(page);
+        const auto [region, found] = buddy_.find_with_region(page);
         if (!region) return false;
         u64 cached = cached_word(region->id);
-        PageDesc& desc = *buddy_.find(page);
+        PageDesc& desc = *found;
         if (!desc.change(cached, run_word(region->id))) return false;
         desc.run().next = desc.run().prev = 0;
         return true;
