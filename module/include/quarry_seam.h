@@ -370,9 +370,6 @@ int quarry_core_heap_free_sized(struct quarry_core_heap *heap, uint64_t offset, 
 int quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned int cpu, uint64_t size,
 			       uint64_t *offset);
 int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned int cpu, uint64_t offset);
-/* As try_alloc, by value: the offset, or QUARRY_CORE_NO_OBJECT. The faster of the two. */
-#define QUARRY_CORE_NO_OBJECT (~(uint64_t)0)
-uint64_t quarry_core_heap_take(struct quarry_core_heap *heap, unsigned int cpu, uint64_t size);
 /* Usable bytes of a live object, 0 when it is none. Context: any. */
 uint64_t quarry_core_heap_usable(const struct quarry_core_heap *heap, uint64_t offset);
 /* Empties all magazines, brings pending slots home, gives empty slabs back. Context: task. */

@@ -38,7 +38,7 @@ concept ReachesCpus = requires(void (*fn)(void*, unsigned), void* arg) {
 };
 
 // What a fast half answers instead of an offset, which is a multiple of 8.
-inline constexpr Offset kNoObject = QUARRY_CORE_NO_OBJECT;
+inline constexpr Offset kNoObject = ~Offset{0};
 
 template <Platform P>
 class CpuCaches {

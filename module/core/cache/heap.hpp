@@ -131,26 +131,15 @@ public:
     // The fast half of alloc, for a caller that is pinned on `cpu`: from this CPU's
     // magazine, or kNoObject. Takes no lock; NMI too.
     [[gnu::always_inline]] Offset try_alloc(unsigned cpu, u64 size) {
-        if (size - 1 >= kMaxSlot) [[unlikely]]
-            return kNoObject;
-        const u64 place = heap_detail::kPlaceOf[(size - 1) / 8];
-        CpuCache& cache = caches_.of(cpu);
-        if (!cache.enter()) [[unlikely]]
-            return kNoObject;
-        Entry* const top = cache.top[place].get();
-        LiveByte* const live = top[-1].live;
-        if (!live) [[unlikely]]
-            return pop_spare(cache, place);
-        const Offset offset = top[-1].offset;
-        const u8 mark = live->load(std::memory_order_relaxed);
-        if (mark & kLive) [[unlikely]] {  // a duplicate: the slow half reports and drops it
-            cache.leave();
-            return kNoObject;
-        }
-        live->store(mark | kLive, std::memory_order_relaxed);
-        cache.top[place].set(top - 1);
-        cache.leave();
-        return offset;
+        return try_alloc_then(
+            cpu, size, kNoObject, [](Offset offset) { return offset; },
+            [this](CpuCache& cache, u64 place) { return pop_spare(cache, place); });
+    }
+    // The same by reference; false: none.
+    [[gnu::always_inline]] bool try_alloc(unsigned cpu, u64 size, Offset& out) {
+        return try_alloc_then(
+            cpu, size, false, [&](Offset offset) { return out = offset, true; },
+            [&](CpuCache& cache, u64 place) { return pop_spare_to(cache, place, out); });
     }
 
     // The object's usable bytes are zeroed, through the platform.
@@ -357,6 +346,33 @@ private:
 
     // ---- fast path ----
 
+    // got(offset), or spare(cache, place) where the loaded array is empty, in tail position: so
+    // that the way of most calls needs no frame.
+    template <typename T, typename Got, typename Spare>
+    [[gnu::always_inline]] T try_alloc_then(unsigned cpu, u64 size, T none, Got&& got,
+                                            Spare&& spare) {
+        if (size - 1 >= kMaxSlot) [[unlikely]]
+            return none;
+        const u64 place = heap_detail::kPlaceOf[(size - 1) / 8];
+        CpuCache& cache = caches_.of(cpu);
+        if (!cache.enter()) [[unlikely]]
+            return none;
+        Entry* const top = cache.top[place].get();
+        LiveByte* const live = top[-1].live;
+        if (!live) [[unlikely]]
+            return spare(cache, place);
+        const Offset offset = top[-1].offset;
+        const u8 mark = live->load(std::memory_order_relaxed);
+        if (mark & kLive) [[unlikely]] {  // a duplicate: the slow half reports and drops it
+            cache.leave();
+            return none;
+        }
+        live->store(mark | kLive, std::memory_order_relaxed);
+        cache.top[place].set(top - 1);
+        cache.leave();
+        return got(offset);
+    }
+
     template <bool Sized>
     [[gnu::always_inline]] bool try_free_in(const Region& region, unsigned cpu, Offset offset,
                                             u64 size) {
@@ -397,6 +413,12 @@ private:
     }
     [[gnu::noinline]] Offset pop_spare(CpuCache& cache, u64 place) {
         return caches_.pop_spare(cache, place);
+    }
+    [[gnu::noinline]] bool pop_spare_to(CpuCache& cache, u64 place, Offset& out) {
+        const Offset offset = caches_.pop_spare(cache, place);
+        if (offset == kNoObject) return false;
+        out = offset;
+        return true;
     }
 
     [[gnu::noinline]] Result<Offset> alloc_slow(u64 size, u64 align, Context context, Zone zone) {

@@ -58,14 +58,7 @@ int quarry_core_heap_free_sized(quarry_core_heap* heap, uint64_t offset, uint64_
 
 int quarry_core_heap_try_alloc(quarry_core_heap* heap, unsigned int cpu, uint64_t size,
                                uint64_t* offset) {
-    const Offset object = of(heap).try_alloc(cpu, size);
-    if (object == kNoObject) return 0;
-    *offset = object;
-    return 1;
-}
-
-uint64_t quarry_core_heap_take(quarry_core_heap* heap, unsigned int cpu, uint64_t size) {
-    return of(heap).try_alloc(cpu, size);
+    return of(heap).try_alloc(cpu, size, *offset);
 }
 
 int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned int cpu, uint64_t offset) {
