@@ -7,8 +7,8 @@
 //   put             one object into a magazine that is full or has no array yet
 //   flush_*         what is cached goes home
 //
-// Metadata is made when a CPU first uses a class, outside every lock, and refused without
-// harm: then objects go straight to and from the slabs. That is also the way of those who
+// A CPU's cache is 2 KiB, made by init; the arrays are made when a CPU first uses a class,
+// outside every lock, and refused without harm: then objects go straight to and from the slabs. That is also the way of those who
 // interrupt somebody inside the same cache.
 //
 // Context: any, unless a function says otherwise. Pins by itself.
@@ -53,15 +53,12 @@ public:
     ~CpuCaches() {
         if (!caches_) return;
         for (u32 cpu = 0; cpu < cpus_; ++cpu) {
-            CpuCache* cache = caches_[cpu].load(std::memory_order_relaxed);
-            if (cache == &closed_cache) continue;
             for (u32 c = 0; c < kClasses; ++c) {
-                Magazine m(*cache, c);
+                Magazine m(caches_[cpu], c);
                 if (!m.installed()) continue;
                 P::meta_free(Batch::of(m.loaded()), depots_[c].array_bytes());
                 P::meta_free(Batch::of(m.spare()), depots_[c].array_bytes());
             }
-            P::meta_free(cache, sizeof(CpuCache));
         }
         P::meta_free(caches_, cpus_ * sizeof(*caches_));
     }
@@ -74,15 +71,15 @@ public:
         const u32 cpus = P::cpus();
         void* memory = P::meta_alloc(cpus * sizeof(*caches_), Context::may_sleep);
         if (!memory) return Error::no_memory;
-        caches_ = static_cast<std::atomic<CpuCache*>*>(memory);
-        for (u32 i = 0; i < cpus; ++i) new (&caches_[i]) std::atomic<CpuCache*>(&closed_cache);
+        caches_ = static_cast<CpuCache*>(memory);
+        for (u32 i = 0; i < cpus; ++i) new (&caches_[i]) CpuCache;
         cpus_ = cpus;
         meta_bytes_.store(cpus * sizeof(*caches_), std::memory_order_relaxed);
         return Error::none;
     }
 
-    // Pinned on `cpu`. The closed cache when it has none.
-    CpuCache& of(unsigned cpu) { return *caches_[cpu].load(std::memory_order_acquire); }
+    // Pinned on `cpu`. By arithmetic, not by a pointer: the fast path waits for it.
+    CpuCache& of(unsigned cpu) { return caches_[cpu]; }
     u32 cpus() const { return cpus_; }
 
     // Up to n objects of class c, live from here on; answers how many.
@@ -165,10 +162,7 @@ public:
 
     // Makes this CPU's magazine of class c, if it has none. False: refused.
     bool equip(u32 c, Context context) {
-        const unsigned cpu = P::cpu();
-        CpuCache* cache = caches_[cpu].load(std::memory_order_acquire);
-        if (cache == &closed_cache && !(cache = open(cpu, context))) return false;
-        if (Magazine(*cache, c).installed()) return true;
+        if (Magazine(caches_[P::cpu()], c).installed()) return true;
         const u64 bytes = depots_[c].array_bytes();
         void* loaded = P::meta_alloc(bytes, context);
         void* spare = loaded ? P::meta_alloc(bytes, context) : nullptr;
@@ -243,8 +237,7 @@ public:
         if (c >= kClasses) return 0;
         u64 entries = depots_[c].count();
         for (u32 cpu = 0; cpu < cpus_; ++cpu)
-            entries += Magazine(*caches_[cpu].load(std::memory_order_acquire), c)
-                           .count(depots_[c].batch());
+            entries += Magazine(caches_[cpu], c).count(depots_[c].batch());
         return entries;
     }
     u64 meta_bytes() {
@@ -294,19 +287,6 @@ private:
         }
         *out = offset;
         return 1;
-    }
-
-    CpuCache* open(unsigned cpu, Context context) {
-        void* memory = P::meta_alloc(sizeof(CpuCache), context);
-        if (!memory) return nullptr;
-        auto* made = new (memory) CpuCache;
-        CpuCache* seen = &closed_cache;
-        if (caches_[cpu].compare_exchange_strong(seen, made, std::memory_order_acq_rel)) {
-            meta_bytes_.fetch_add(sizeof(CpuCache), std::memory_order_relaxed);
-            return made;
-        }
-        P::meta_free(memory, sizeof(CpuCache));
-        return seen;
     }
 
     // Inside, the loaded array is empty. False: there is nothing, but in other slabs.
@@ -410,7 +390,7 @@ private:
 
     Buddy<P>& buddy_;
     Slabs& slabs_;
-    std::atomic<CpuCache*>* caches_ = nullptr;
+    CpuCache* caches_ = nullptr;
     u32 cpus_ = 0;
     std::atomic<u64> meta_bytes_{0};
     Depot<P> depots_[kClasses];

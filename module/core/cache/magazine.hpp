@@ -18,8 +18,8 @@
 //
 //   word      states                        written by                      order
 //   busy      0: nobody is inside           the CPU's pinned callers alone; plain, between
-//             1: somebody is, or this is    an interrupt that finds 1       compiler fences
-//             the closed cache              goes elsewhere
+//             1: somebody is                an interrupt that finds 1       compiler fences
+//                                           goes elsewhere
 //   top,      closed_entries: no arrays     who is inside                   relaxed; anyone reads
 //   begin,    yet                                                           them as a hint
 //   spare
@@ -71,19 +71,20 @@ private:
 };
 
 struct alignas(64) CpuCache {
-    u64 busy;
+    u64 busy = 0;
     // By the place of the class (place_of); place 0 is full and empty for ever: it stands
     // for what has no magazine.
     Cursor top[kPlaces];
     Entry* end[kPlaces];
     Cursor begin[kPlaces];
     std::atomic<u64> spare[kPlaces] = {};  // an array; bit 0: it is full
+    u64 unused[59] = {};                   // 2 KiB in all, so that an index is a shift
 
-    constexpr explicit CpuCache(u64 closed = 0) : busy(closed) {
+    CpuCache() {
         for (Entry*& e : end) e = &closed_entries[1];
     }
 
-    // Pinned. False: this interrupts somebody who is inside, or there is no cache.
+    // Pinned. False: this interrupts somebody who is inside.
     bool enter() {
         std::atomic_signal_fence(std::memory_order_seq_cst);
         if (busy) [[unlikely]]
@@ -98,9 +99,6 @@ struct alignas(64) CpuCache {
         std::atomic_signal_fence(std::memory_order_seq_cst);
     }
 };
-
-// Stands for the cache of a CPU that has none yet: nobody ever gets inside.
-inline constinit CpuCache closed_cache{1};
 
 // One class's magazine in a CPU's cache; by value. Inside, but for the hints.
 class Magazine {
@@ -169,7 +167,7 @@ private:
     u32 place_;
 };
 
-static_assert(sizeof(CpuCache) == round_up(8 + 32 * kPlaces, 64));
+static_assert(sizeof(CpuCache) == 2048);
 static_assert(Batch::bytes(batch_of(64)) == 4096 && Batch::bytes(batch_of(kMaxSlot)) == 128);
 static_assert([] {
     for (const SizeClass& c : kSizeClasses)
