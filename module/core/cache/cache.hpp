@@ -8,8 +8,8 @@
 //   flush_*         what is cached goes home
 //
 // A CPU's cache is 2 KiB, made by init; the arrays are made when a CPU first uses a class,
-// outside every lock, and refused without harm: then objects go straight to and from the slabs. That is also the way of those who
-// interrupt somebody inside the same cache.
+// outside every lock, and refused without harm: then objects go straight to and from the
+// slabs. That is also the way of those who interrupt somebody inside the same cache.
 //
 // Context: any, unless a function says otherwise. Pins by itself.
 // Costs: O(1); a refill or a drain O(half a magazine) once in half a magazine.

@@ -14,16 +14,18 @@
 // Each CPU below Cpus has its own slabs. An allocation is served by those of the current CPU;
 // a free goes to the CPU that owns the slab: under its own lock when that is the current one,
 // else by one OR into the slab's remote word, which the owner merges when it next runs out
-// (slab.hpp has the state table; the same slab serves the heap). A slab is empty only when its bitmap says so,
-// bit by bit, and only one free is answered so: a live slab is never handed back, however often
-// an object of it is freed. An emptied slab is handed back unless it is the only one of its class
-// on its CPU that has free slots; the last ones, and those that other CPUs emptied, by take_empty.
+// (slab.hpp has the state table; the same slab serves the heap). A slab is empty only when its
+// bitmap says so, bit by bit, and only one free is answered so: a live slab is never handed
+// back, however often an object of it is freed. An emptied slab is handed back unless it is the
+// only one of its class on its CPU that has free slots; the last ones, and those that other
+// CPUs emptied, by take_empty.
 //
 // Metadata (law 1) is out of line: a map of one word a page, and a block a slab, 64-byte
 // aligned. Who is handed an empty slab retires its block (P::meta_retire), since a late free
 // on another CPU may still look at it.
 //
-// Context: any. Costs: O(1), alloc O(words of a slab) at worst. (Bonwick 1994.)
+// Context: any. Costs: O(1); alloc O(words of a slab) and what came home; take_empty O(slabs of
+// the class that have room). One locked instruction a free. (Bonwick 1994.)
 #pragma once
 
 #include "live_bytes.hpp"
