@@ -111,6 +111,23 @@ TEST_F(HeapTest, EveryWrongFreeHasItsOwnErrorAndFreesNothing) {
     verify();
 }
 
+TEST_F(HeapTest, NoByteOfASlabButTheStartOfALiveSlotCanBeFreed) {
+    make(256);
+    for (const u64 size : {8, 24, 40, 64, 72, 88, 200, 576}) {
+        std::vector<Offset> all(64);
+        ASSERT_EQ(heap->alloc_bulk(size, 8, 64, all.data()).done, 64u);
+        for (u32 i = 0; i < 64; i += 2) ASSERT_EQ(heap->free(all[i]), Error::none);
+        for (u32 i = 1; i < 64; i += 2)
+            for (u64 at = 1; at < 2 * size; ++at)
+                for (const Offset o : {all[i] + at, all[i] - at})
+                    if (o != all[(i + 1) % 64] && (o - all[i]) % size) {
+                        ASSERT_NE(heap->free(o), Error::none) << size << " at " << o - all[i];
+                    }
+        for (u32 i = 1; i < 64; i += 2) ASSERT_EQ(heap->free(all[i]), Error::none);
+        expect_fresh();
+    }
+}
+
 TEST_F(HeapTest, ASlabsLastBytesThatNoSlotCoversAreNoObject) {
     make(64);
     const u32 c = class_of(1792);
@@ -420,7 +437,7 @@ TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
     };
     live->store(live_mark(o));
     EXPECT_EQ(first(), "a magazine holds a live slot");
-    live->store(kLive | 0x38);
+    live->store(live_mark(o) ^ 0x38);
     EXPECT_EQ(first(), "a live byte names no slot");
     live->store(free_mark(o) ^ 8);
     EXPECT_EQ(first(), "a cached slot's live byte names no slot");

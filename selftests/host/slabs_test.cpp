@@ -71,14 +71,23 @@ TEST(LiveBytes, NoTwoSlotsOfASlabShareAByteAndAllHaveRoom) {
 TEST(LiveBytes, AByteTellsTheStartOfItsSlotFromEveryOtherGrain) {
     for (const SizeClass& c : kSizeClasses) {
         std::vector<u8> marks(LiveBytes::Marks::bytes(c));
+        for (u32 i = 0; i < marks.size(); ++i)
+            marks[i] = free_mark(u64{i} << cell_shift(c.slot_bytes));
         for (u32 slot = 0; slot < c.slots; ++slot) {
             const u32 at = slot * c.slot_bytes;
             marks[LiveBytes::Marks::index(c, at)] = live_mark(at);
         }
-        for (u32 at = 0; at < c.slots * c.slot_bytes; at += 8)
+        for (u32 at = 0; at < c.slots * c.slot_bytes; ++at)
             ASSERT_EQ(marks[LiveBytes::Marks::index(c, at)] == live_mark(at),
                       at % c.slot_bytes == 0)
                 << c.slot_bytes << " at " << at;
+        for (u32 slot = 0; slot < c.slots; ++slot) {
+            const u32 at = slot * c.slot_bytes;
+            marks[LiveBytes::Marks::index(c, at)] = free_mark(at);
+        }
+        for (u32 at = 0; at < c.slots * c.slot_bytes; ++at)
+            ASSERT_NE(marks[LiveBytes::Marks::index(c, at)], live_mark(at))
+                << "a free slot of " << c.slot_bytes << " at " << at;
     }
 }
 

@@ -367,7 +367,7 @@ private:
             cache.leave();
             return none;
         }
-        live->store(mark | kLive, std::memory_order_relaxed);
+        live->store(mark + kLiveStep, std::memory_order_relaxed);
         cache.top[place].set(top - 1);
         cache.leave();
         return got(offset);

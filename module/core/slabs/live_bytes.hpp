@@ -10,11 +10,13 @@
 // byte to a byte for each 8 bytes of a slot.
 //
 // The byte of a slot holds the low byte of the slot's offset, whose three low bits are 0, and
-// 1 when it is live. Two offsets in one cell differ in their low byte: so one comparison also
-// tells whether any offset, misaligned ones included, is the start of a slot. A free slot
-// keeps its byte: an allocation sets one bit of what it has tested.
+// 129 more when it is live. Two offsets in one cell differ in their low byte, and none in it is
+// 129 less than another (modulo 256): so one comparison also tells whether any offset,
+// misaligned ones included, is the start of a live slot. A free slot keeps its byte: an
+// allocation adds to what it has tested.
 //
 //   byte           transition         made by                      order
+//   0 -> free      the slab is made   its maker                    before it is published
 //   any -> mark,   the slot leaves    the refill that takes it     relaxed: slots move between
 //   not live       its slab                                        CPUs through a depot's lock or
 //   mark -> live   it is given to     whoever took it out of a     a slab's remote word, never
@@ -49,12 +51,12 @@ namespace quarry {
 
 using LiveByte = std::atomic<u8>;
 
-inline constexpr u8 kLive = 1;
+inline constexpr u8 kLive = 1;  // the bit that tells
+inline constexpr u8 kLiveStep = 129;
 inline constexpr u8 kSeenByAudit = 2;
 
-// What the byte of a slot at this offset holds, live or free. A sum, no OR: what is live at
-// an odd offset is no slot's.
-constexpr u8 live_mark(Offset offset) { return static_cast<u8>(offset + kLive); }
+// What the byte of a slot at this offset holds, live or free.
+constexpr u8 live_mark(Offset offset) { return static_cast<u8>(offset + kLiveStep); }
 constexpr u8 free_mark(Offset offset) { return static_cast<u8>(offset); }
 
 // A cell is 2^cell_shift bytes.
@@ -139,6 +141,15 @@ public:
     // A slot that comes home while it is live is a stray.
     u32 free_of_marks(SlabT& slab, u32 word, u32 bits) { return bits & ~live(slab, word, bits); }
     void forget(SlabT&) {}
+    // A slab is new: each byte holds what a free slot at its cell's start would, so that no
+    // offset in a cell without a slot passes for a live one.
+    static void begin(SlabT& slab) {
+        const SizeClass& c = slab.size_class();
+        const u32 bytes = static_cast<u32>(Marks::bytes(c));
+        for (u32 i = 0; i < bytes; ++i)
+            slab.marks().at(i).store(free_mark(u64{i} << cell_shift(c.slot_bytes)),
+                                     std::memory_order_relaxed);
+    }
     // Classes behind the table (low memory) have no magazines, and no word.
     static u64 page_word(SlabT& slab) {
         const u32 c = slab.class_index();

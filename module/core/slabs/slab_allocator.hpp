@@ -191,6 +191,7 @@ public:
         const Offset base = value(*block) * kPageBytes;
         auto* slab = new (memory) SlabT(base, static_cast<u8>(c), size_class, bytes);
         if (zero) P::zero(os_, base, size_class.slab_bytes());
+        if constexpr (requires { Policy::begin(*slab); }) Policy::begin(*slab);
         u64 word = 0;
         if constexpr (requires { Policy::page_word(*slab); }) word = Policy::page_word(*slab);
         buddy_.mark_slab(*block, size_class.order, slab, static_cast<u8>(c), word);
