@@ -203,12 +203,11 @@ TEST_F(NestedTest, AnInterruptInsideACacheGoesToTheSlabsAndComesHomeByTheRemoteW
         EXPECT_EQ(target->free(*o), Error::none);
         EXPECT_EQ(target->free(*o), Error::already_free);
         PinGuard<NestPlatform> pin;
-        Offset none;
-        uncached += !target->try_alloc(pin.cpu(), 64, none);
+        uncached += target->try_alloc(pin.cpu(), 64) == kNoObject;
         ++served;
     };
     std::vector<Offset> all;
-    for (int i = 0; i < 2000; ++i) all.push_back(alloc(64));
+    for (int i = 0; i < 10'000; ++i) all.push_back(alloc(64));
     for (Offset o : all) EXPECT_EQ(heap->free(o), Error::none);
     NestPlatform::nested = nullptr;
     EXPECT_GT(served, 50u);
@@ -228,8 +227,8 @@ SignalState* signalled;
 void on_signal(int) {
     SignalState& s = *signalled;
     PinGuard<P> pin;
-    Offset o;
-    if (!s.heap->try_alloc(pin.cpu(), 64, o)) {
+    const Offset o = s.heap->try_alloc(pin.cpu(), 64);
+    if (o == kNoObject) {
         s.none = s.none + 1;
         return;
     }
@@ -268,8 +267,8 @@ TEST_F(HeapTest, ASignalBetweenAnyTwoInstructionsOfThePairMayAllocateAndFree) {
         pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
         for (int i = 0; i < 20000; ++i) {
             PinGuard<P> pin;
-            Offset o;
-            if (!heap->try_alloc(pin.cpu(), 64, o)) continue;
+            const Offset o = heap->try_alloc(pin.cpu(), 64);
+            if (o == kNoObject) continue;
             ASSERT_TRUE(heap->try_free(pin.cpu(), o));
             ++pairs;
         }

@@ -111,6 +111,23 @@ TEST_F(HeapTest, EveryWrongFreeHasItsOwnErrorAndFreesNothing) {
     verify();
 }
 
+TEST_F(HeapTest, NoByteOfASlabButTheStartOfALiveSlotCanBeFreed) {
+    make(256);
+    for (const u64 size : {8, 24, 40, 64, 72, 88, 200, 576}) {
+        std::vector<Offset> all(64);
+        ASSERT_EQ(heap->alloc_bulk(size, 8, 64, all.data()).done, 64u);
+        for (u32 i = 0; i < 64; i += 2) ASSERT_EQ(heap->free(all[i]), Error::none);
+        for (u32 i = 1; i < 64; i += 2)
+            for (u64 at = 1; at < 2 * size; ++at)
+                for (const Offset o : {all[i] + at, all[i] - at})
+                    if (o != all[(i + 1) % 64] && (o - all[i]) % size) {
+                        ASSERT_NE(heap->free(o), Error::none) << size << " at " << o - all[i];
+                    }
+        for (u32 i = 1; i < 64; i += 2) ASSERT_EQ(heap->free(all[i]), Error::none);
+        expect_fresh();
+    }
+}
+
 TEST_F(HeapTest, ASlabsLastBytesThatNoSlotCoversAreNoObject) {
     make(64);
     const u32 c = class_of(1792);
@@ -381,11 +398,11 @@ TEST_F(HeapTest, ADuplicateInAMagazineIsReportedDroppedAndTheNextIsTaken) {
     EXPECT_EQ(heap->free(b), Error::none);
     {  // two frees that raced
         PinGuard<P> pin;
-        CpuCache& cache = heap->caches().of(pin.cpu());
+        Magazine magazine(heap->caches().of(pin.cpu()), 7);
         Entry twice;
-        ASSERT_TRUE(cache.magazine[7].pop(twice));
-        cache.magazine[7].push(twice.offset, twice.live);
-        cache.magazine[7].push(twice.offset, twice.live);
+        ASSERT_TRUE(magazine.pop(twice));
+        magazine.push(twice.offset, twice.live);
+        magazine.push(twice.offset, twice.live);
     }
     Audit audit;
     HeapAudit<P>(*heap, audit).run(true);
@@ -409,9 +426,9 @@ TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
     {
         PinGuard<P> pin;
         Entry e;
-        ASSERT_TRUE(heap->caches().of(pin.cpu()).magazine[7].pop(e));
+        ASSERT_TRUE(Magazine(heap->caches().of(pin.cpu()), 7).pop(e));
         live = e.live;
-        heap->caches().of(pin.cpu()).magazine[7].push(o, live);
+        Magazine(heap->caches().of(pin.cpu()), 7).push(o, live);
     }
     auto first = [&] {
         Audit audit;
@@ -420,34 +437,63 @@ TEST_F(HeapTest, TheAuditFindsALiveByteThatNobodySet) {
     };
     live->store(live_mark(o));
     EXPECT_EQ(first(), "a magazine holds a live slot");
-    live->store(kLive | 7);
+    live->store(live_mark(o) ^ 0x38);
     EXPECT_EQ(first(), "a live byte names no slot");
-    live->store(0);
+    live->store(free_mark(o) ^ 8);
+    EXPECT_EQ(first(), "a cached slot's live byte names no slot");
+    live->store(free_mark(o));
     {
         PinGuard<P> pin;
         Entry e;
-        heap->caches().of(pin.cpu()).magazine[7].pop(e);
+        Magazine(heap->caches().of(pin.cpu()), 7).pop(e);
     }
     EXPECT_EQ(first(), "slots are out that are nowhere");
     {
         PinGuard<P> pin;
-        heap->caches().of(pin.cpu()).magazine[7].push(o + 8, live);
+        Magazine(heap->caches().of(pin.cpu()), 7).push(o + 8, live);
     }
     EXPECT_EQ(first(), "a magazine holds what is no slot");
     {
         PinGuard<P> pin;
         Entry e;
-        heap->caches().of(pin.cpu()).magazine[7].pop(e);
-        heap->caches().of(pin.cpu()).magazine[7].push(o, live + 1);
+        Magazine(heap->caches().of(pin.cpu()), 7).pop(e);
+        Magazine(heap->caches().of(pin.cpu()), 7).push(o, live + 1);
     }
     EXPECT_EQ(first(), "a magazine's entry names another's live byte");
     {
         PinGuard<P> pin;
         Entry e;
-        heap->caches().of(pin.cpu()).magazine[7].pop(e);
-        heap->caches().of(pin.cpu()).magazine[7].push(o, live);
+        Magazine(heap->caches().of(pin.cpu()), 7).pop(e);
+        Magazine(heap->caches().of(pin.cpu()), 7).push(o, live);
     }
     EXPECT_EQ(first(), "");
+}
+
+TEST_F(HeapTest, TheAuditFindsAPageWordThatIsNotItsSlabs) {
+    make(64);
+    const Offset o = alloc(64);
+    auto first = [&] {
+        Audit audit;
+        HeapAudit<P>(*heap, audit).run(true);
+        return std::string(audit.result().first);
+    };
+    const Region* region = heap->buddy().region_of(PageNumber{0});
+    auto& mine = region->words[o / kPageBytes];
+    auto& free = region->words[63];
+    const u64 word = mine.load();
+    EXPECT_EQ(PageWord::place(word), place_of(7));
+    for (const u64 planted : {u64{0}, word + 1, word + 128}) {
+        mine.store(planted);
+        EXPECT_EQ(first(), "a page of a slab has another's word");
+    }
+    mine.store(word);
+    ASSERT_EQ(free.load(), 0u);
+    free.store(word);
+    EXPECT_EQ(first(), "a page has a word that is no slab's");
+    free.store(0);
+    EXPECT_EQ(first(), "");
+    EXPECT_EQ(heap->free(o), Error::none);
+    expect_fresh();
 }
 
 }  // namespace

@@ -7,9 +7,9 @@
 //   put             one object into a magazine that is full or has no array yet
 //   flush_*         what is cached goes home
 //
-// Metadata is made when a CPU first uses a class, outside every lock, and refused without
-// harm: then objects go straight to and from the slabs. That is also the way of those who
-// interrupt somebody inside the same cache.
+// A CPU's cache is 2 KiB, made by init; the arrays are made when a CPU first uses a class,
+// outside every lock, and refused without harm: then objects go straight to and from the
+// slabs. That is also the way of those who interrupt somebody inside the same cache.
 //
 // Context: any, unless a function says otherwise. Pins by itself.
 // Costs: O(1); a refill or a drain O(half a magazine) once in half a magazine.
@@ -19,8 +19,6 @@
 #include "depot.hpp"
 
 namespace quarry {
-
-inline constexpr u32 kMaxBatch = batch_of(kGrain);
 
 // All classes of a heap: those of normal memory, then the same in low memory. Only the
 // former have magazines.
@@ -39,6 +37,9 @@ concept ReachesCpus = requires(void (*fn)(void*, unsigned), void* arg) {
     { P::on_each_cpu(fn, arg) } -> std::same_as<unsigned>;
 };
 
+// What a fast half answers instead of an offset, which is a multiple of 8.
+inline constexpr Offset kNoObject = ~Offset{0};
+
 template <Platform P>
 class CpuCaches {
 public:
@@ -52,35 +53,33 @@ public:
     ~CpuCaches() {
         if (!caches_) return;
         for (u32 cpu = 0; cpu < cpus_; ++cpu) {
-            CpuCache* cache = caches_[cpu].load(std::memory_order_relaxed);
-            if (cache == &closed_cache) continue;
             for (u32 c = 0; c < kClasses; ++c) {
-                Magazine& m = cache->magazine[c];
+                Magazine m(caches_[cpu], c);
                 if (!m.installed()) continue;
                 P::meta_free(Batch::of(m.loaded()), depots_[c].array_bytes());
                 P::meta_free(Batch::of(m.spare()), depots_[c].array_bytes());
             }
-            P::meta_free(cache, sizeof(CpuCache));
         }
         P::meta_free(caches_, cpus_ * sizeof(*caches_));
     }
     CpuCaches(const CpuCaches&) = delete;
     CpuCaches& operator=(const CpuCaches&) = delete;
 
-    // Context: task. Errors: no_memory.
+    // Context: task. Errors: no_memory, initialised.
     Error init() {
+        if (caches_) return Error::initialised;
         const u32 cpus = P::cpus();
         void* memory = P::meta_alloc(cpus * sizeof(*caches_), Context::may_sleep);
         if (!memory) return Error::no_memory;
-        caches_ = static_cast<std::atomic<CpuCache*>*>(memory);
-        for (u32 i = 0; i < cpus; ++i) new (&caches_[i]) std::atomic<CpuCache*>(&closed_cache);
+        caches_ = static_cast<CpuCache*>(memory);
+        for (u32 i = 0; i < cpus; ++i) new (&caches_[i]) CpuCache;
         cpus_ = cpus;
         meta_bytes_.store(cpus * sizeof(*caches_), std::memory_order_relaxed);
         return Error::none;
     }
 
-    // Pinned on `cpu`. The closed cache when it has none.
-    CpuCache& of(unsigned cpu) { return *caches_[cpu].load(std::memory_order_acquire); }
+    // Pinned on `cpu`. By arithmetic, not by a pointer: the fast path waits for it.
+    CpuCache& of(unsigned cpu) { return caches_[cpu]; }
     u32 cpus() const { return cpus_; }
 
     // Up to n objects of class c, live from here on; answers how many.
@@ -89,7 +88,7 @@ public:
         CpuCache& cache = of(pin.cpu());
         u32 got = 0;
         if (c < kClasses && cache.enter()) {
-            Magazine& m = cache.magazine[c];
+            Magazine m(cache, c);
             const bool usable = m.installed();
             while (usable && got < n) {
                 Entry e;
@@ -126,12 +125,32 @@ public:
         PinGuard<P> pin;
         CpuCache& cache = of(pin.cpu());
         if (!cache.enter()) return home(offset);
-        Magazine& m = cache.magazine[c];
+        Magazine m(cache, c);
         if (!m.push(offset, live)) {
             if (m.installed()) make_room(m, c);
             if (!m.push(offset, live)) home(offset);
         }
         cache.leave();
+    }
+
+    // The fast path's other half: the loaded array serves no more; the spare one may. Inside;
+    // these leave. No lock.
+    Offset pop_spare(CpuCache& cache, u64 place) {
+        Offset offset = kNoObject;
+        const u32 c = static_cast<u32>(place - 1);
+        Magazine m(cache, c);
+        if (m.spare_is_full()) {
+            m.swap(depots_[c].batch());
+            Entry e;
+            if (m.pop(e)) {
+                if (LiveBytes::set(*e.live, e.offset))
+                    offset = e.offset;
+                else  // a duplicate: the slow half finds it again, reports and drops it
+                    m.push(e.offset, e.live);
+            }
+        }
+        cache.leave();
+        return offset;
     }
 
     // One slot goes home: from any context, NMI too. As a reader.
@@ -143,10 +162,7 @@ public:
 
     // Makes this CPU's magazine of class c, if it has none. False: refused.
     bool equip(u32 c, Context context) {
-        const unsigned cpu = P::cpu();
-        CpuCache* cache = caches_[cpu].load(std::memory_order_acquire);
-        if (cache == &closed_cache && !(cache = open(cpu, context))) return false;
-        if (cache->magazine[c].installed()) return true;
+        if (Magazine(caches_[P::cpu()], c).installed()) return true;
         const u64 bytes = depots_[c].array_bytes();
         void* loaded = P::meta_alloc(bytes, context);
         void* spare = loaded ? P::meta_alloc(bytes, context) : nullptr;
@@ -155,10 +171,11 @@ public:
             PinGuard<P> pin;  // perhaps elsewhere by now: any CPU may need one
             CpuCache& here = of(pin.cpu());
             if (here.enter()) {
-                used = !here.magazine[c].installed();
+                Magazine m(here, c);
+                used = !m.installed();
                 if (used)
-                    here.magazine[c].install(static_cast<Batch*>(loaded),
-                                             static_cast<Batch*>(spare), depots_[c].batch());
+                    m.install(static_cast<Batch*>(loaded), static_cast<Batch*>(spare),
+                              depots_[c].batch());
                 here.leave();
             }
         }
@@ -220,7 +237,7 @@ public:
         if (c >= kClasses) return 0;
         u64 entries = depots_[c].count();
         for (u32 cpu = 0; cpu < cpus_; ++cpu)
-            entries += caches_[cpu].load(std::memory_order_acquire)->magazine[c].count(depots_[c].batch());
+            entries += Magazine(caches_[cpu], c).count(depots_[c].batch());
         return entries;
     }
     u64 meta_bytes() {
@@ -242,7 +259,7 @@ public:
             CpuCache& cache = v.caches.of(cpu);
             if (!cache.enter()) return;
             for (u32 c = 0; c < kClasses; ++c) {
-                Magazine& m = cache.magazine[c];
+                Magazine m(cache, c);
                 for (u32 i = 0; i < m.loaded_size(); ++i) v.fn(c, m.loaded()[i]);
                 for (u32 i = 0; m.spare_is_full() && i < v.caches.depots_[c].batch(); ++i)
                     v.fn(c, m.spare()[i]);
@@ -272,21 +289,8 @@ private:
         return 1;
     }
 
-    CpuCache* open(unsigned cpu, Context context) {
-        void* memory = P::meta_alloc(sizeof(CpuCache), context);
-        if (!memory) return nullptr;
-        auto* made = new (memory) CpuCache;
-        CpuCache* seen = &closed_cache;
-        if (caches_[cpu].compare_exchange_strong(seen, made, std::memory_order_acq_rel)) {
-            meta_bytes_.fetch_add(sizeof(CpuCache), std::memory_order_relaxed);
-            return made;
-        }
-        P::meta_free(memory, sizeof(CpuCache));
-        return seen;
-    }
-
     // Inside, the loaded array is empty. False: there is nothing, but in other slabs.
-    bool refill(Magazine& m, u32 c) {
+    bool refill(Magazine m, u32 c) {
         const u32 batch = depots_[c].batch();
         if (m.spare_is_full()) {
             m.swap(batch);
@@ -303,23 +307,33 @@ private:
         return true;
     }
 
-    u32 refill_from_slabs(Magazine& m, u32 c) {
-        Offset slots[kMaxBatch];
+    u32 refill_from_slabs(Magazine m, u32 c) {
         LiveBytes::Grantee nobody;
-        const u32 n = slabs_.take(c, depots_[c].batch(), nobody, slots);
+        const u32 batch = depots_[c].batch();
+        Entry* const end = m.loaded() + batch;
+        Entry* at = end;  // downwards: the first one is popped first
         SlabT* slab = nullptr;
-        for (u32 i = 0; i < n; ++i) {
-            const Offset offset = slots[n - 1 - i];  // the first one is popped first
-            if (!slab || offset - slab->base() >= kSizeClasses[c].slab_bytes())
-                slab = slab_of(offset);
-            m.loaded()[i] = {offset, &LiveBytes::byte_of(*slab, offset)};
+        while (at != m.loaded()) {
+            Offset slots[kStepSlots];
+            const u32 room = static_cast<u32>(at - m.loaded());
+            const u32 n = slabs_.take(c, room < kStepSlots ? room : kStepSlots, nobody, slots);
+            if (!n) break;
+            for (u32 i = 0; i < n; ++i) {
+                if (!slab || slots[i] - slab->base() >= kSizeClasses[c].slab_bytes())
+                    slab = slab_of(slots[i]);
+                LiveByte& live = LiveBytes::byte_of(*slab, slots[i]);
+                LiveBytes::prepare(live, slots[i]);
+                *--at = {slots[i], &live};
+            }
         }
-        m.set_loaded_size(n);
-        return n;
+        const u32 got = static_cast<u32>(end - at);
+        for (u32 i = 0; at != m.loaded() && i < got; ++i) m.loaded()[i] = at[i];
+        m.set_loaded_size(got);
+        return got;
     }
 
     // Inside, the loaded array is full: the spare one, the older half, goes if it is, too.
-    void make_room(Magazine& m, u32 c) {
+    void make_room(Magazine m, u32 c) {
         const u32 batch = depots_[c].batch();
         if (m.spare_is_full()) {
             const u64 begun = P::trace_timed() ? P::ns() : 0;
@@ -335,7 +349,7 @@ private:
     void flush(CpuCache& cache) {
         if (!cache.enter()) return;
         for (u32 c = 0; c < kClasses; ++c) {
-            Magazine& m = cache.magazine[c];
+            Magazine m(cache, c);
             const u32 batch = depots_[c].batch();
             const u32 n = m.loaded_size() + (m.spare_is_full() ? batch : 0);
             if (!n) continue;
@@ -348,14 +362,22 @@ private:
         cache.leave();
     }
 
+    // By offset, in place. (Shell 1959, with Ciura's gaps.)
+    static void sort(Entry* entries, u32 n) {
+        for (const u32 gap : {132u, 57u, 23u, 10u, 4u, 1u}) {
+            for (u32 i = gap; i < n; ++i) {
+                const Entry moving = entries[i];
+                u32 at = i;
+                for (; at >= gap && entries[at - gap].offset > moving.offset; at -= gap)
+                    entries[at] = entries[at - gap];
+                entries[at] = moving;
+            }
+        }
+    }
+
     // Sorted, so that the slots of one bitmap word go by one OR. Spoils `entries`.
     void send_home(u32 c, Entry* entries, u32 n) {
-        for (u32 i = 1; i < n; ++i) {
-            const Entry moving = entries[i];
-            u32 at = i;
-            for (; at && entries[at - 1].offset > moving.offset; --at) entries[at] = entries[at - 1];
-            entries[at] = moving;
-        }
+        sort(entries, n);
         typename Slabs::Homing homing(slabs_);
         SlabT* slab = nullptr;
         for (u32 i = 0; i < n; ++i) {
@@ -368,7 +390,7 @@ private:
 
     Buddy<P>& buddy_;
     Slabs& slabs_;
-    std::atomic<CpuCache*>* caches_ = nullptr;
+    CpuCache* caches_ = nullptr;
     u32 cpus_ = 0;
     std::atomic<u64> meta_bytes_{0};
     Depot<P> depots_[kClasses];

@@ -3,9 +3,15 @@
 // Heap: any size and alignment for drivers and hosts. Up to 2048 bytes from slabs through
 // per-CPU magazines, a page from the page cache, beyond that runs of pages.
 //
-//   Heap<P> heap(max_pages, os);  heap.init();
-//   heap.add_region(PageNumber{0}, pages, Zone::normal);
-//   if (auto object = heap.alloc(100, 8)) heap.free(*object);
+//   Heap<P> heap(max_pages, os);
+//   if (!ok(heap.init()) || !heap.add_region(PageNumber{0}, pages, Zone::normal)) return;
+//   if (const auto object = heap.alloc(100)) (void)heap.free(*object);
+//   if (const auto zeroed = heap.alloc_zeroed(1000, 64)) {
+//       if (heap.resize_in_place(*zeroed, 5000) == Error::cannot_grow) {
+//           ...  // the caller copies
+//       }
+//       (void)heap.free_sized(*zeroed, 1000);
+//   }
 //
 // Fast path: pin, a local trylock flag, an array pop or push, the live byte; no lock, no
 // locked instruction, no slab header from 64 bytes up. A free finds the class by the page's
@@ -28,48 +34,12 @@ namespace quarry {
 
 namespace heap_detail {
 
-// Class of a size by (size - 1) / 8, and the place of its magazine.
-inline constexpr std::array<u8, kMaxSlot / 8> kClassOf = [] {
+// Place of a size's class by (size - 1) / 8.
+inline constexpr std::array<u8, kMaxSlot / 8> kPlaceOf = [] {
     std::array<u8, kMaxSlot / 8> table{};
-    for (u32 i = 0; i < table.size(); ++i) table[i] = static_cast<u8>(class_of(i * 8 + 8));
+    for (u32 i = 0; i < table.size(); ++i) table[i] = static_cast<u8>(place_of(class_of(i * 8 + 8)));
     return table;
 }();
-inline constexpr std::array<u16, kMaxSlot / 8> kPlaceOf = [] {
-    std::array<u16, kMaxSlot / 8> table{};
-    for (u32 i = 0; i < table.size(); ++i)
-        table[i] = static_cast<u16>(CpuCache::place_of(kClassOf[i]));
-    return table;
-}();
-
-// What a free needs to know of a class: the place of the live byte, (offset & mask) times
-// multiplier by 2^46 (bits.hpp), is the cell's number or the slot's; and the magazine's place.
-struct FreeStep {
-    u64 multiplier;
-    u32 mask;
-    u32 place;
-};
-inline constexpr std::array<FreeStep, kHeapClasses> kFreeSteps = [] {
-    std::array<FreeStep, kHeapClasses> table{};
-    for (u32 c = 0; c < kHeapClasses; ++c) {
-        const SizeClass& size_class = kHeapClassTable[c];
-        const bool by_cell = LiveBytes::Marks::by_cell(size_class);
-        table[c].multiplier = by_cell ? u64{1} << (46 - kCellShift)
-                                      : (u64{1} << 46) / size_class.slot_bytes + 1;
-        table[c].mask = static_cast<u32>(size_class.slab_bytes() - 1);
-        table[c].place = CpuCache::place_of(c < kClasses ? c : kClasses);
-    }
-    return table;
-}();
-constexpr u32 mark_index(const FreeStep& step, Offset offset) {
-    return static_cast<u32>((offset & step.mask) * step.multiplier >> 46);
-}
-static_assert([] {
-    for (u32 c = 0; c < kClasses; ++c)
-        for (u32 at = 0; at < kHeapClassTable[c].slab_bytes(); at += kHeapClassTable[c].slot_bytes)
-            if (mark_index(kFreeSteps[c], at) != LiveBytes::Marks::index(kHeapClassTable[c], at))
-                return false;
-    return true;
-}());
 
 // Stands for the home region of a heap that has none: no page is in it.
 inline constinit Region no_region{};
@@ -82,10 +52,10 @@ public:
     using Slabs = SlabAllocator<P, LiveBytes>;
     using SlabT = Slab<LiveBytes>;
 
-    // `max_pages`: the offset space, 1..2^52. `os` goes to the hooks.
+    // `max_pages`: the offset space, 1..2^40. `os` goes to the hooks.
     Heap(u64 max_pages, void* os)
         : os_(os),
-          buddy_(max_pages),
+          buddy_(max_pages, true),
           pages_(buddy_),
           reserve_(reserve_block()),
           slabs_(buddy_, live_bytes_, kHeapClassTable.data(), kHeapClasses, os),
@@ -99,13 +69,17 @@ public:
     Heap(const Heap&) = delete;
     Heap& operator=(const Heap&) = delete;
 
-    // Context: task. Errors: invalid, no_memory.
+    // Context: task. Errors: invalid, no_memory (another try goes on from there),
+    // initialised. Before it, every call but the fast halves, stat and usable_size answers
+    // uninitialised.
     Error init() {
+        if (ready_) return Error::initialised;
         if (buddy_.max_pages() == 0 || buddy_.max_pages() > kMaxHeapPages) return Error::invalid;
-        if (const Error e = reserve_.init(); !ok(e)) return e;
-        if (const Error e = slabs_.init(); !ok(e)) return e;
-        if (const Error e = pages_.init(); !ok(e)) return e;
-        if (const Error e = caches_.init(); !ok(e)) return e;
+        auto failed = [](Error e) { return !ok(e) && e != Error::initialised; };
+        if (const Error e = reserve_.init(); failed(e)) return e;
+        if (const Error e = slabs_.init(); failed(e)) return e;
+        if (const Error e = pages_.init(); failed(e)) return e;
+        if (const Error e = caches_.init(); failed(e)) return e;
         ready_ = true;
         return Error::none;
     }
@@ -113,7 +87,7 @@ public:
     // Metadata for regions of so many pages in all: page states and the reserve. Slabs take
     // theirs as they come, magazines as CPUs use them.
     static u64 required_meta_bytes(u64 pages) {
-        return sizeof(Heap) + Buddy<P>::required_meta_bytes(pages) +
+        return sizeof(Heap) + Buddy<P>::required_meta_bytes(pages, true) +
                MetaReserve<P>::required_meta_bytes(reserve_block());
     }
 
@@ -121,14 +95,18 @@ public:
 
     // Errors: those of Buddy::add_region.
     Result<u64> add_region(PageNumber first, u64 pages, Zone zone, void* cookie = nullptr) {
+        if (!ready_) return Error::uninitialised;
         const auto added = buddy_.add_region(first, pages, zone, cookie);
+        log<P>(os_, added ? "region added: page" : "region refused: page", value(first));
         if (added) choose_home(kNoPage);
         reserve_.refill();
         return added;
     }
     // Errors: not_found, busy (something of it is allocated; nothing has changed).
     Error remove_region(PageNumber first) {
+        if (!ready_) return Error::uninitialised;
         drain();
+        log<P>(os_, "region to be removed: page", value(first));
         if (const Error e = buddy_.isolate_region(first); !ok(e)) return e;
         choose_home(value(first));  // readers that still use it keep it from being freed
         return buddy_.remove_region(first);
@@ -140,38 +118,28 @@ public:
     // two), too_large (above 2^20 pages), no_memory (metadata), pool_full, uninitialised.
     Result<Offset> alloc(u64 size, u64 align = kGrain, Context context = Context::may_sleep,
                          Zone zone = Zone::normal) {
-        if (align == kGrain && zone == Zone::normal) [[likely]] {
+        if (align == kGrain && zone == Zone::normal && ready_) [[likely]] {
             const unsigned cpu = P::pin();
-            Offset offset;
-            const bool got = try_alloc(cpu, size, offset);
+            const Offset offset = try_alloc(cpu, size);
             P::unpin();
-            if (got) [[likely]]
+            if (offset != kNoObject) [[likely]]
                 return offset;
         }
         return alloc_slow(size, align, context, zone);
     }
 
     // The fast half of alloc, for a caller that is pinned on `cpu`: from this CPU's
-    // magazine, or not at all. Takes no lock; NMI too.
-    [[gnu::always_inline]] bool try_alloc(unsigned cpu, u64 size, Offset& offset) {
-        if (size - 1 >= kMaxSlot) [[unlikely]]
-            return false;
-        const u32 place = heap_detail::kPlaceOf[(size - 1) / 8];
-        CpuCache& cache = caches_.of(cpu);
-        if (!cache.enter()) [[unlikely]]
-            return false;
-        Magazine& magazine = cache.at(place);
-        Entry e;
-        bool got = magazine.pop(e);
-        if (got) [[likely]] {
-            got = LiveBytes::set(*e.live, e.offset);
-            if (got) [[likely]]
-                offset = e.offset;
-            else  // a duplicate: the slow half finds it again, reports and drops it
-                magazine.push(e.offset, e.live);
-        }
-        cache.leave();
-        return got;
+    // magazine, or kNoObject. Takes no lock; NMI too.
+    [[gnu::always_inline]] Offset try_alloc(unsigned cpu, u64 size) {
+        return try_alloc_then(
+            cpu, size, kNoObject, [](Offset offset) { return offset; },
+            [this](CpuCache& cache, u64 place) { return pop_spare(cache, place); });
+    }
+    // The same by reference; false: none.
+    [[gnu::always_inline]] bool try_alloc(unsigned cpu, u64 size, Offset& out) {
+        return try_alloc_then(
+            cpu, size, false, [&](Offset offset) { return out = offset, true; },
+            [&](CpuCache& cache, u64 place) { return pop_spare_to(cache, place, out); });
     }
 
     // The object's usable bytes are zeroed, through the platform.
@@ -190,6 +158,7 @@ public:
     Granted alloc_bulk(u64 size, u64 align, u32 n, Offset* out,
                        Context context = Context::may_sleep, Zone zone = Zone::normal) {
         Granted g;
+        if (!ready_) return {0, Error::uninitialised};
         if (size == 0 || !is_power_of_two(align)) return {0, Error::invalid};
         if (size <= kMaxSlot && align <= kMaxSlot) {
             g.why = take(class_in(class_of(size, align), zone), n, out, g.done, context);
@@ -205,6 +174,8 @@ public:
 
     // Errors: misaligned, out_of_range, no_region, not_object, already_free.
     Error free(Offset offset) {
+        if (!ready_) [[unlikely]]
+            return Error::uninitialised;
         const unsigned cpu = P::pin();
         const bool done = try_free(cpu, offset);
         P::unpin();
@@ -214,14 +185,17 @@ public:
     // class in the largest region; else nothing happens, and free says why. Context: any
     // but NMI.
     [[gnu::always_inline]] bool try_free(unsigned cpu, Offset offset) {
-        return try_free_if<false>(cpu, offset, 0);
+        return try_free_in<false>(*home_.load(std::memory_order_acquire), cpu, offset, 0);
     }
 
     // Errors: wrong_size when no allocation of `size` bytes can have given this object;
     // those of free.
     Error free_sized(Offset offset, u64 size) {
+        if (!ready_) [[unlikely]]
+            return Error::uninitialised;
         const unsigned cpu = P::pin();
-        const bool done = try_free_if<true>(cpu, offset, size);
+        const bool done =
+            try_free_in<true>(*home_.load(std::memory_order_acquire), cpu, offset, size);
         P::unpin();
         return done ? Error::none : free_sized_slow(offset, size);
     }
@@ -243,7 +217,7 @@ public:
         Place place;
         if (const Error e = locate(offset, place); !ok(e)) return e;
         if (!place.slab) return Error::not_supported;
-        place.live->store(0, std::memory_order_relaxed);
+        LiveBytes::clear(*place.live, offset);
         caches_.home(offset);
         return Error::none;
     }
@@ -309,6 +283,7 @@ public:
 
     // Everything cached goes home, every empty slab to the buddy.
     void drain() {
+        if (!ready_) return;
         pages_.drain();
         note_unreachable(caches_.flush_cpus());
         caches_.flush_depots();
@@ -322,6 +297,7 @@ public:
     // Sums of hints: exact when nothing else runs.
     Stat stat() {
         Stat s{};
+        if (!ready_) return s;
         ReadGuard<P> reader;
         s.bytes = buddy_.total_pages() * kPageBytes;
         s.regions = buddy_.region_count();
@@ -353,7 +329,7 @@ public:
 
 private:
     static constexpr u64 kNoPage = ~u64{0};
-    static constexpr u64 kMaxHeapPages = u64{1} << 52;
+    static constexpr u64 kMaxHeapPages = kMaxWordOffset / kPageBytes;
     static constexpr u64 kPageShift = 12;
 
     static u64 reserve_block() {
@@ -370,46 +346,83 @@ private:
 
     // ---- fast path ----
 
+    // got(offset), or spare(cache, place) where the loaded array is empty, in tail position: so
+    // that the way of most calls needs no frame.
+    template <typename T, typename Got, typename Spare>
+    [[gnu::always_inline]] T try_alloc_then(unsigned cpu, u64 size, T none, Got&& got,
+                                            Spare&& spare) {
+        if (size - 1 >= kMaxSlot) [[unlikely]]
+            return none;
+        const u64 place = heap_detail::kPlaceOf[(size - 1) / 8];
+        CpuCache& cache = caches_.of(cpu);
+        if (!cache.enter()) [[unlikely]]
+            return none;
+        Entry* const top = cache.top[place].get();
+        LiveByte* const live = top[-1].live;
+        if (!live) [[unlikely]]
+            return spare(cache, place);
+        const Offset offset = top[-1].offset;
+        const u8 mark = live->load(std::memory_order_relaxed);
+        if (mark & kLive) [[unlikely]] {  // a duplicate: the slow half reports and drops it
+            cache.leave();
+            return none;
+        }
+        live->store(mark + kLiveStep, std::memory_order_relaxed);
+        cache.top[place].set(top - 1);
+        cache.leave();
+        return got(offset);
+    }
+
     template <bool Sized>
-    [[gnu::always_inline]] bool try_free_if(unsigned cpu, Offset offset, u64 size) {
-        using namespace heap_detail;
-        const Region* home = home_.load(std::memory_order_acquire);
-        // Rotated, so that a misaligned offset is beyond every region.
-        const u64 grains = offset >> 3 | offset << 61;
-        const u64 index = (grains >> (kPageShift - 3)) - home->first;
-        if (index >= home->pages) [[unlikely]]
+    [[gnu::always_inline]] bool try_free_in(const Region& region, unsigned cpu, Offset offset,
+                                            u64 size) {
+        const u64 index = (offset >> kPageShift) - region.first;
+        if (index >= region.pages) [[unlikely]]
             return false;
-        const PageDesc& desc = home->descs()[index];
-        const u64 word = desc.word();
-        const u32 c = desc.size_class();
-        if (PageDesc::state(word) != PageState::slab) [[unlikely]]
+        const u64 word = region.words[index].load(std::memory_order_acquire);
+        if (!word) [[unlikely]]
             return false;
-        const FreeStep& step = kFreeSteps[c];
-        if (Sized && (size - 1 >= kMaxSlot || kClassOf[(size - 1) / 8] != c)) [[unlikely]]
+        const u64 place = PageWord::place(word);
+        if (Sized && (size - 1 >= kMaxSlot || heap_detail::kPlaceOf[(size - 1) / 8] != place))
+            [[unlikely]]
             return false;
-        auto* slab = reinterpret_cast<SlabT*>(word - static_cast<u64>(PageState::slab));
-        LiveByte& live = slab->marks().at(mark_index(step, offset));
+        LiveByte& live = PageWord::byte(word, place, offset);
+        // Of a misaligned offset, too, this is no slot's mark.
         if (live.load(std::memory_order_relaxed) != live_mark(offset)) [[unlikely]]
             return false;
-        live.store(0, std::memory_order_relaxed);
+        LiveBytes::clear(live, offset);
         CpuCache& cache = caches_.of(cpu);
         if (cache.enter()) [[likely]] {
-            const bool pushed = cache.at(step.place).push(offset, &live);
-            cache.leave();
-            if (pushed) [[likely]]
+            Entry* const top = cache.top[place].get();
+            if (top != cache.end[place]) [[likely]] {
+                *top = {offset, &live};
+                cache.top[place].set(top + 1);
+                cache.leave();
                 return true;
+            }
+            cache.leave();
         }
-        return put(c, offset, live);
+        return put(place, offset, live);
     }
 
     // ---- slow path: objects ----
 
-    [[gnu::noinline]] bool put(u32 c, Offset offset, LiveByte& live) {
-        caches_.put(c, offset, &live);
+    [[gnu::noinline]] bool put(u64 place, Offset offset, LiveByte& live) {
+        caches_.put(static_cast<u32>(place - 1), offset, &live);
+        return true;
+    }
+    [[gnu::noinline]] Offset pop_spare(CpuCache& cache, u64 place) {
+        return caches_.pop_spare(cache, place);
+    }
+    [[gnu::noinline]] bool pop_spare_to(CpuCache& cache, u64 place, Offset& out) {
+        const Offset offset = caches_.pop_spare(cache, place);
+        if (offset == kNoObject) return false;
+        out = offset;
         return true;
     }
 
     [[gnu::noinline]] Result<Offset> alloc_slow(u64 size, u64 align, Context context, Zone zone) {
+        if (!ready_) return Error::uninitialised;
         if (size == 0 || !is_power_of_two(align) || static_cast<u32>(zone) >= kZones)
             return Error::invalid;
         if (size <= kMaxSlot && align <= kMaxSlot) {
@@ -440,6 +453,9 @@ private:
                 continue;
             }
             if (got) continue;  // others free meanwhile: begin with the cheap ones again
+            if (context == Context::may_sleep)
+                log<P>(os_, "memory is short, reclaiming: slots of bytes",
+                       kHeapClassTable[c].slot_bytes);
             if (reclaim(stage++, context)) continue;
             if (c < kClasses) {
                 ReadGuard<P> reader;
@@ -508,6 +524,9 @@ private:
     [[gnu::noinline]] Error free_slow(Offset offset) {
         Place place;
         PinGuard<P> pin;
+        if (const Region* region = buddy_.region_of(PageNumber{offset >> kPageShift});
+            region && try_free_in<false>(*region, pin.cpu(), offset, 0))
+            return Error::none;
         if (const Error e = locate(offset, place); !ok(e)) return e;
         return free_place(offset, place);
     }
@@ -524,7 +543,7 @@ private:
             const PageNumber page{offset >> kPageShift};
             return place.pages == 1 ? pages_.free(page) : buddy_.free_run(page).error();
         }
-        place.live->store(0, std::memory_order_relaxed);
+        LiveBytes::clear(*place.live, offset);
         caches_.put(place.slab->class_index(), offset, place.live);
         return Error::none;
     }

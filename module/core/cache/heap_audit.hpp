@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
-// The full structural audit of a heap: its buddy and page cache, every slab, every live
-// byte, every entry of every magazine and depot, and the sums.
+// The full structural audit of a heap: its buddy and page cache, every slab and page
+// word, every live byte, every entry of every magazine and depot, and the sums.
 //
 // In steps; locks and CPU released between. Beside running calls it reports only what can
 // never be; when nothing else runs (`quiet`: the caller knows) it also looks for slots
@@ -27,12 +27,13 @@ public:
         u32 seen[kHeapClasses] = {};
         SlabAudit<P, LiveBytes> slabs(heap_.buddy(), heap_.slabs(), audit_);
         slabs.run(
-            seen, [](SlabT&) {},
+            seen, [&](SlabT& slab) { words(slab); },
             [&](SlabT& slab, u32 w, u32 taken, u32 remote) { word(slab, w, taken, remote); });
         heap_.caches().for_each([&](u32 c, const Entry& e) { entry(c, e, quiet); });
         audit_.saw_objects(live_total_ + census.runs);
         if (!quiet) return;
         heap_.caches().for_each([](u32, const Entry& e) { forget(e); });
+        audit_.expect(pages_with_words() == named_, "a page has a word that is no slab's", 0);
         for (u32 c = 0; c < kHeapClasses; ++c) {
             ReadGuard<P> reader;
             audit_.expect(out_[c] == live_[c] + coming_[c] + cached_[c],
@@ -46,6 +47,29 @@ public:
 
 private:
     using SlabT = typename Heap<P>::SlabT;
+
+    // Each page of a slab holds its word. Under the class lock.
+    void words(SlabT& slab) {
+        const u64 first = slab.base() / kPageBytes;
+        const u64 pages = pages_of(slab.size_class().order);
+        const u64 word = LiveBytes::page_word(slab);
+        const Region* region = heap_.buddy().region_of(PageNumber{first});
+        for (u64 i = 0; region && i < pages; ++i)
+            audit_.expect(region->words[first + i - region->first].load(
+                              std::memory_order_relaxed) == word,
+                          "a page of a slab has another's word", slab.base());
+        if (word) named_ += pages;
+    }
+    u64 pages_with_words() {
+        u64 found = 0;
+        heap_.buddy().for_each_region([&](const auto& info) {
+            ReadGuard<P> reader;
+            const Region* region = heap_.buddy().region_of(PageNumber{info.first});
+            for (u64 i = 0; region && i < region->pages; ++i)
+                found += region->words[i].load(std::memory_order_relaxed) != 0;
+        });
+        return found;
+    }
 
     // A live slot is out, and not on its way home; its byte says where it starts.
     void word(SlabT& slab, u32 w, u32 taken, u32 remote) {
@@ -83,19 +107,23 @@ private:
         const u8 byte = e.live->load(std::memory_order_relaxed);
         audit_.expect(!(byte & kLive), "a magazine holds a live slot", e.offset);
         if (!quiet || byte & kLive) return;
+        const u8 seen = free_mark(e.offset) + kSeenByAudit;
+        audit_.expect(byte == seen || byte == free_mark(e.offset),
+                      "a cached slot's live byte names no slot", e.offset);
         audit_.expect((slab.taken()[slot / 32] >> slot % 32 & 1) != 0,
                       "a magazine holds a slot that is not out", e.offset);
-        audit_.expect(byte != kSeenByAudit, "a slot stands in two magazines", e.offset);
-        e.live->store(kSeenByAudit, std::memory_order_relaxed);
+        audit_.expect(byte != seen, "a slot stands in two magazines", e.offset);
+        e.live->store(seen, std::memory_order_relaxed);
     }
     static void forget(const Entry& e) {
-        if (e.live->load(std::memory_order_relaxed) == kSeenByAudit)
-            e.live->store(0, std::memory_order_relaxed);
+        if (e.live->load(std::memory_order_relaxed) == free_mark(e.offset) + kSeenByAudit)
+            LiveBytes::clear(*e.live, e.offset);
     }
 
     Heap<P>& heap_;
     Audit& audit_;
     u64 live_total_ = 0;
+    u64 named_ = 0;  // pages of slabs that have a word
     u64 out_[kHeapClasses] = {};
     u64 live_[kHeapClasses] = {};
     u64 coming_[kHeapClasses] = {};

@@ -12,12 +12,16 @@
 // touches neither the page's descriptor nor the slab's header. Capacity falls with the
 // size of the slots: a full magazine, both arrays, holds at most 32 KiB.
 //
+// What the fast path reads of all magazines of a CPU, the tops and the ends, lies close
+// together, eight classes to a cache line. In front of the first entry of each array stands
+// one without a live byte: a pop needs no other sign that the array is empty.
+//
 //   word      states                        written by                      order
-//   busy      0: nobody is inside           the CPU's pinned callers: a     relaxed, compiler
-//             1: somebody is, or this is    plain store; an interrupt that  fences
-//             the closed cache              finds 1 goes elsewhere
-//   top,      null: no arrays yet           who is inside                   relaxed; anyone reads
-//   begin,                                                                  them as a hint
+//   busy      0: nobody is inside           the CPU's pinned callers alone; plain, between
+//             1: somebody is                an interrupt that finds 1       compiler fences
+//                                           goes elsewhere
+//   top,      closed_entries: no arrays     who is inside                   relaxed; anyone reads
+//   begin,    yet                                                           them as a hint
 //   spare
 //
 // Only pinned callers on that CPU enter, so no atomic instruction is needed: a nested one
@@ -35,69 +39,114 @@ struct Entry {
 };
 
 // Entries of one array: half a magazine. With its header of 16 bytes an array is a block
-// of 1024, 512, 256 or 128 bytes.
+// of 4096 bytes down to 128.
 constexpr u32 batch_of(u32 slot_bytes) {
-    return slot_bytes <= 128 ? 63 : slot_bytes <= 512 ? 31 : slot_bytes <= 1024 ? 15 : 7;
+    if (slot_bytes <= 64) return 255;
+    return (256u >> (ceil_log2(slot_bytes) - 6)) - 1;
 }
 constexpr u32 capacity_of(u32 slot_bytes) { return 2 * batch_of(slot_bytes); }
 
 // A block of metadata: the header is the depot's, the entries belong to a magazine.
 struct Batch {
     Batch* next;
-    u64 unused;
+    LiveByte* none;  // always null: it stands where the live byte of an entry -1 would
 
     Entry* entries() { return reinterpret_cast<Entry*>(this + 1); }
     static Batch* of(Entry* entries) { return reinterpret_cast<Batch*>(entries) - 1; }
-    static u64 bytes(u32 entries) { return sizeof(Batch) + entries * sizeof(Entry); }
+    static constexpr u64 bytes(u32 entries) { return sizeof(Batch) + entries * sizeof(Entry); }
 };
-static_assert(sizeof(Batch) == 16);
+static_assert(sizeof(Batch) == sizeof(Entry) && offsetof(Batch, none) == offsetof(Entry, live));
 
-// 32 bytes, so that an index is a shift.
-class alignas(32) Magazine {
+// Stands before and behind the array of a magazine that has none.
+inline constinit Entry closed_entries[2] = {};
+
+// Where in an array: relaxed, for whoever is inside; a hint for all others.
+class Cursor {
 public:
+    Entry* get() const { return at_.load(std::memory_order_relaxed); }
+    void set(Entry* at) { at_.store(at, std::memory_order_relaxed); }
+
+private:
+    std::atomic<Entry*> at_{&closed_entries[1]};
+};
+
+struct alignas(64) CpuCache {
+    u64 busy = 0;
+    // By the place of the class (place_of); place 0 is full and empty for ever: it stands
+    // for what has no magazine.
+    Cursor top[kPlaces];
+    Entry* end[kPlaces];
+    Cursor begin[kPlaces];
+    std::atomic<u64> spare[kPlaces] = {};  // an array; bit 0: it is full
+    u64 unused[59] = {};                   // 2 KiB in all, so that an index is a shift
+
+    CpuCache() {
+        for (Entry*& e : end) e = &closed_entries[1];
+    }
+
+    // Pinned. False: this interrupts somebody who is inside.
+    bool enter() {
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        if (busy) [[unlikely]]
+            return false;
+        busy = 1;
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        return true;
+    }
+    void leave() {
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        busy = 0;
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+};
+
+// One class's magazine in a CPU's cache; by value. Inside, but for the hints.
+class Magazine {
+public:
+    Magazine(CpuCache& cache, u32 c) : cache_(cache), place_(place_of(c)) {}
+
     // The newest entry of the loaded array leaves. False: there is none.
     bool pop(Entry& entry) {
-        Entry* top = top_.load(std::memory_order_relaxed);
-        if (top == begin()) return false;
+        Entry* top = this->top().get();
+        if (!top[-1].live) return false;
         entry = top[-1];
-        top_.store(top - 1, std::memory_order_relaxed);
+        this->top().set(top - 1);
         return true;
     }
     // False: the loaded array is full, or there is none.
     bool push(Offset offset, LiveByte* live) {
-        Entry* top = top_.load(std::memory_order_relaxed);
-        if (top == end_) return false;
+        Entry* top = this->top().get();
+        if (top == cache_.end[place_]) return false;
         *top = {offset, live};
-        top_.store(top + 1, std::memory_order_relaxed);
+        this->top().set(top + 1);
         return true;
     }
 
-    bool installed() const { return begin() != nullptr; }
+    bool installed() const { return loaded() != &closed_entries[1]; }
     // Two empty arrays of `batch` entries.
     void install(Batch* loaded, Batch* spare, u32 batch) {
         load(loaded->entries(), 0, batch);
         set_spare(spare->entries(), false);
     }
-    Entry* loaded() { return begin(); }
-    u32 loaded_size() const { return static_cast<u32>(top_.load(std::memory_order_relaxed) - begin()); }
-    void set_loaded_size(u32 n) { top_.store(begin() + n, std::memory_order_relaxed); }
+    Entry* loaded() const { return cache_.begin[place_].get(); }
+    u32 loaded_size() const { return static_cast<u32>(top().get() - loaded()); }
+    void set_loaded_size(u32 n) { top().set(loaded() + n); }
     // The loaded array is another one from here on, with n entries.
     void load(Entry* entries, u32 n, u32 batch) {
-        top_.store(entries + n, std::memory_order_relaxed);
-        begin_.store(entries, std::memory_order_relaxed);
-        end_ = entries + batch;
+        top().set(entries + n);
+        cache_.begin[place_].set(entries);
+        cache_.end[place_] = entries + batch;
     }
 
-    bool spare_is_full() const { return (spare_.load(std::memory_order_relaxed) & 1) != 0; }
-    Entry* spare() const {
-        return reinterpret_cast<Entry*>(spare_.load(std::memory_order_relaxed) & ~u64{1});
-    }
+    bool spare_is_full() const { return (spare_word() & 1) != 0; }
+    Entry* spare() const { return reinterpret_cast<Entry*>(spare_word() & ~u64{1}); }
     void set_spare(Entry* entries, bool full) {
-        spare_.store(reinterpret_cast<u64>(entries) | (full ? 1 : 0), std::memory_order_relaxed);
+        cache_.spare[place_].store(reinterpret_cast<u64>(entries) | (full ? 1 : 0),
+                                   std::memory_order_relaxed);
     }
     // Loaded and spare change places; the loaded one is as full or empty as the spare is not.
     void swap(u32 batch) {
-        Entry* was = begin();
+        Entry* was = loaded();
         const bool full = spare_is_full();
         load(spare(), full ? batch : 0, batch);
         set_spare(was, !full);
@@ -105,53 +154,21 @@ public:
 
     // How many entries, for anyone: a hint.
     u32 count(u32 batch) const {
-        const u64 begin = reinterpret_cast<u64>(begin_.load(std::memory_order_relaxed));
-        const u64 top = reinterpret_cast<u64>(top_.load(std::memory_order_relaxed));
-        const u64 n = (top - begin) / sizeof(Entry);
+        const u64 n = (reinterpret_cast<u64>(top().get()) - reinterpret_cast<u64>(loaded())) /
+                      sizeof(Entry);
         return (spare_is_full() ? batch : 0) + static_cast<u32>(n < batch ? n : batch);
     }
 
 private:
-    Entry* begin() const { return begin_.load(std::memory_order_relaxed); }
+    Cursor& top() const { return cache_.top[place_]; }
+    u64 spare_word() const { return cache_.spare[place_].load(std::memory_order_relaxed); }
 
-    std::atomic<Entry*> top_{nullptr};
-    std::atomic<Entry*> begin_{nullptr};
-    Entry* end_ = nullptr;
-    std::atomic<u64> spare_{0};  // bit 0: it is full
-};
-static_assert(sizeof(Magazine) == 32);
-
-struct alignas(64) CpuCache {
-    std::atomic<u32> busy;
-    Magazine magazine[kClasses];
-    Magazine none;  // full and empty for ever: stands for what has no magazine
-
-    // The magazine that lies at this place (place_of).
-    Magazine& at(u32 place) {
-        return *reinterpret_cast<Magazine*>(reinterpret_cast<char*>(this) + place);
-    }
-    static constexpr u32 place_of(u32 c) { return static_cast<u32>(sizeof(Magazine)) * (c + 1); }
-
-    constexpr explicit CpuCache(u32 closed = 0) : busy(closed) {}
-
-    // Pinned. False: this interrupts somebody who is inside, or there is no cache.
-    bool enter() {
-        if (busy.load(std::memory_order_relaxed)) return false;
-        busy.store(1, std::memory_order_relaxed);
-        std::atomic_signal_fence(std::memory_order_seq_cst);
-        return true;
-    }
-    void leave() {
-        std::atomic_signal_fence(std::memory_order_seq_cst);
-        busy.store(0, std::memory_order_relaxed);
-    }
+    CpuCache& cache_;
+    u32 place_;
 };
 
-// Stands for the cache of a CPU that has none yet: nobody ever gets inside.
-inline constinit CpuCache closed_cache{1};
-
-static_assert(sizeof(CpuCache) == 64 * ((sizeof(Magazine) * (kClasses + 2) + 63) / 64));
-static_assert(batch_of(64) * sizeof(Entry) + sizeof(Batch) == 1024);
+static_assert(sizeof(CpuCache) == 2048);
+static_assert(Batch::bytes(batch_of(64)) == 4096 && Batch::bytes(batch_of(kMaxSlot)) == 128);
 static_assert([] {
     for (const SizeClass& c : kSizeClasses)
         if (capacity_of(c.slot_bytes) * c.slot_bytes > 32768) return false;

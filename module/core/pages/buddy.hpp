@@ -9,6 +9,14 @@
 // merged at once, and no block crosses a region's border, wherever that lies. Regions
 // begin and end at any page; blocks are aligned by the absolute page number.
 //
+//   Buddy<P> buddy(max_pages);
+//   if (!buddy.add_region(PageNumber{16}, 1000, Zone::normal, nullptr)) return;
+//   if (const auto block = buddy.alloc(Order{3})) (void)buddy.free(*block, Order{3});
+//   if (const auto run = buddy.alloc_exact(5)) {
+//       (void)buddy.free(*run + 3, 2);  // any part of it
+//       (void)buddy.free_run(*run);     // the rest
+//   }
+//
 // Guarantees
 //   - the managed memory is never touched; all that is known stands in descriptors
 //   - each wrong free is its own error, at the call, and changes nothing
@@ -18,7 +26,7 @@
 //
 // Costs: alloc, free O(orders); an exact run, or the free of any part of one, O(orders)
 // (its cover has at most two blocks of an order). find O(log regions), without a lock.
-// Metadata: 24 bytes a page and 64 a region, the tables of regions.
+// Metadata: 24 bytes a page (32 with words) and 64 a region, the tables of regions.
 //
 // Context: any, unless a function says otherwise. Functions marked (reader) want a
 // ReadGuard or a pinned caller around them and around the use of what they return.
@@ -39,16 +47,18 @@ class Buddy {
 public:
     static constexpr u64 kPageSize = u64{1} << PageShift;
 
-    // `max_pages`: the offset space, 0..2^52. Page numbers are below it.
-    explicit Buddy(u64 max_pages) : max_pages_(max_pages), runs_(regions_) {}
+    // `max_pages`: the offset space, 0..2^52. Page numbers are below it. `with_words`: each
+    // page has one more word, for those who make slabs (mark_slab).
+    explicit Buddy(u64 max_pages, bool with_words = false)
+        : max_pages_(max_pages), with_words_(with_words), runs_(regions_) {}
     // Quiescent. All metadata is freed, whatever is still allocated.
     ~Buddy() = default;
     Buddy(const Buddy&) = delete;
     Buddy& operator=(const Buddy&) = delete;
 
     // Metadata of a region of so many pages, tables included.
-    static u64 required_meta_bytes(u64 pages) {
-        return Region::meta_bytes(pages) + RegionTable<P>::first_bytes();
+    static u64 required_meta_bytes(u64 pages, bool with_words = false) {
+        return Region::meta_bytes(pages, with_words) + RegionTable<P>::first_bytes();
     }
 
     // ---- regions (change) ----
@@ -63,12 +73,15 @@ public:
         Change change(*this);
         if (regions_.overlaps(value(first), pages)) return Error::overlap;
         if (regions_.count() == kMaxRegions) return Error::too_many;
-        void* memory = P::meta_alloc(Region::meta_bytes(pages), Context::may_sleep);
+        const u64 bytes = Region::meta_bytes(pages, with_words_);
+        void* memory = P::meta_alloc(bytes, Context::may_sleep);
         if (!memory) return Error::no_memory;
         auto* region = new (memory) Region{{}, value(first), pages, cookie, 0, 0, zone,
-                                           RegionState::joining};
+                                           RegionState::joining, nullptr};
+        if (with_words_)
+            region->words = reinterpret_cast<std::atomic<u64>*>(region->descs() + pages);
         if (Error e = regions_.add(*region); !ok(e)) {
-            P::meta_free(memory, Region::meta_bytes(pages));
+            P::meta_free(memory, bytes);
             return e;
         }
         add_total(pages);
@@ -138,6 +151,15 @@ public:
         Region* region = regions_.find(value(page));
         return region ? &region->desc(value(page)) : nullptr;
     }
+    // (reader) Both at once; null in a hole.
+    struct Found {
+        const Region* region;
+        PageDesc* desc;
+    };
+    Found find_with_region(PageNumber page) const {
+        Region* region = regions_.find(value(page));
+        return {region, region ? &region->desc(value(page)) : nullptr};
+    }
     // The page of a descriptor, which the caller keeps from going (it holds the page).
     PageNumber number_of(const PageDesc& desc) const {
         const u64 word = desc.word();
@@ -153,6 +175,18 @@ public:
         void* cookie;
         Zone zone;
     };
+    // The i-th region, ascending; its pages are all that it manages, since metadata lies
+    // elsewhere. O(regions). Errors: not_found. Context: task.
+    Result<RegionInfo> managed_section(u64 i) const {
+        RegionInfo info{};
+        u64 at = 0;
+        do {
+            if (!next_region(at, info)) return Error::not_found;
+            at = info.first + info.pages;
+        } while (i-- > 0);
+        return info;
+    }
+    u64 managed_section_count() const { return region_count(); }
     // fn(const RegionInfo&) for each region, ascending; fn may sleep. A region that comes
     // or goes meanwhile may be missed, or be gone when fn sees it. Context: task.
     template <typename Fn>
@@ -309,24 +343,30 @@ public:
     //
     // Every page of the block names the slab, the first page last; unmark before free, the
     // first page first. So while the first page names the slab, all do. `marks_` counts the
-    // calls in flight and begun, for the audit alone.
+    // calls in flight and begun, for the audit alone. In a buddy with words each of the pages
+    // holds `word` from the end of mark to the begin of unmark, and 0 otherwise: release, for
+    // readers who load it with acquire and then look into the slab.
 
     // `slab` is aligned to 64 bytes. No lock.
-    void mark_slab(PageNumber first, Order order, const void* slab, u8 size_class) {
+    void mark_slab(PageNumber first, Order order, const void* slab, u8 size_class, u64 word = 0) {
         ReadGuard<P> reader;
-        PageDesc* desc = find(first);
-        if (!desc) return;
+        Region* home = regions_.find(value(first));
+        if (!home) return;
+        PageDesc* desc = &home->desc(value(first));
         marks_.fetch_add(kMarkBegun + 1, std::memory_order_acq_rel);
         const u32 region = PageDesc::region(desc->word());
         for (u64 i = pages_of(order); i-- > 0;) desc[i].set_slab(slab, size_class, order, region);
+        set_words(*home, first, order, word);
         marks_.fetch_sub(1, std::memory_order_release);
     }
     // The block is what alloc(order) gave again. No lock.
     void unmark_slab(PageNumber first, Order order) {
         ReadGuard<P> reader;
-        PageDesc* desc = find(first);
-        if (!desc) return;
+        Region* home = regions_.find(value(first));
+        if (!home) return;
+        PageDesc* desc = &home->desc(value(first));
         marks_.fetch_add(kMarkBegun + 1, std::memory_order_acq_rel);
+        set_words(*home, first, order, 0);
         const u32 region = desc->slab_region();
         desc->begin_run(PageDesc::make(PageState::run, order, region, pages_of(order)));
         for (u64 i = 1; i < pages_of(order); ++i) desc[i].set(PageState::body, Order{0}, region);
@@ -384,6 +424,11 @@ private:
         Buddy& buddy_;
     };
 
+    static void set_words(Region& region, PageNumber first, Order order, u64 word) {
+        if (!region.words) return;
+        for (u64 i = 0; i < pages_of(order); ++i)
+            region.words[value(first) - region.first + i].store(word, std::memory_order_release);
+    }
     static void note_slots(u32 n) {
         if constexpr (requires { P::note_slots(n); }) P::note_slots(n);
     }
@@ -494,6 +539,7 @@ private:
 
     mutable typename P::Lock lock_{QUARRY_LOCK_PAGES};
     u64 max_pages_;
+    bool with_words_;
     RegionTable<P> regions_;
     PageRuns<P> runs_;
     std::atomic<u64> total_{0};

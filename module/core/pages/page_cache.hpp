@@ -26,6 +26,11 @@
 // An odd `turn` keeps an interrupt on the same CPU out of a half-made change: it then goes to
 // the buddy. Pages of the other zone are never cached.
 //
+//   Buddy<P> buddy(max_pages);
+//   PageCache<P> cache(buddy);
+//   if (ok(cache.init()) && buddy.add_region(PageNumber{0}, pages, Zone::normal, nullptr))
+//       if (const auto page = cache.alloc()) (void)cache.free(*page);
+//
 // Context: any; pins by itself. Costs: O(1) with one locked instruction while the magazine
 // serves, 0.5 KiB a CPU. (Magazines: Bonwick and Adams 2001; half at a time, so that a
 // mix of alloc and free at the border moves no batch each time.)
@@ -52,19 +57,21 @@ public:
     PageCache(const PageCache&) = delete;
     PageCache& operator=(const PageCache&) = delete;
 
-    // Context: task. Errors: no_memory.
+    // Context: task. Errors: no_memory, initialised. Before it, pages come from the buddy.
     Error init() {
-        cpus_ = P::cpus();
-        void* memory = P::meta_alloc(meta_bytes(), Context::may_sleep);
+        if (magazines_) return Error::initialised;
+        const u32 cpus = P::cpus();
+        void* memory = P::meta_alloc(cpus * sizeof(Magazine), Context::may_sleep);
         if (!memory) return Error::no_memory;
         magazines_ = static_cast<Magazine*>(memory);
+        cpus_ = cpus;
         for (u32 i = 0; i < cpus_; ++i) new (&magazines_[i]) Magazine;
         return Error::none;
     }
 
     // One page. What is cached anywhere serves before pool_full. Errors: as Buddy::alloc.
     Result<PageNumber> alloc(Zone zone = Zone::normal) {
-        if (zone == zone_) {
+        if (zone == zone_ && magazines_) {
             PinGuard<P> pin;
             Magazine& m = magazines_[pin.cpu()];
             if (m.enter()) {
@@ -81,9 +88,9 @@ public:
     // Frees one page. Errors: those of Buddy::free for order 0.
     Error free(PageNumber page) {
         PinGuard<P> pin;
-        const Region* region = buddy_.region_of(page);
-        if (!region || region->zone != zone_) return buddy_.free(page, Order{0});
-        PageDesc& desc = *buddy_.find(page);
+        const auto [region, found] = buddy_.find_with_region(page);
+        if (!region || region->zone != zone_ || !magazines_) return buddy_.free(page, Order{0});
+        PageDesc& desc = *found;
         u64 word = desc.word();
         Magazine& m = magazines_[pin.cpu()];
         if (word != run_word(region->id) || !m.enter()) return buddy_.free(page, Order{0});
@@ -212,10 +219,10 @@ private:
 
     // cached -> run, by one of several. As a reader.
     bool claim(PageNumber page) {
-        const Region* region = buddy_.region_of(page);
+        const auto [region, found] = buddy_.find_with_region(page);
         if (!region) return false;
         u64 cached = cached_word(region->id);
-        PageDesc& desc = *buddy_.find(page);
+        PageDesc& desc = *found;
         if (!desc.change(cached, run_word(region->id))) return false;
         desc.run().next = desc.run().prev = 0;
         return true;

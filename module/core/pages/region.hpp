@@ -44,6 +44,8 @@ struct alignas(64) Region {
     u16 id;
     Zone zone;
     RegionState state;  // under the buddy's lock
+    // One more word a page, for whom makes slabs of them (buddy.hpp); null: none.
+    std::atomic<u64>* words;
 
     PageDesc* descs() { return reinterpret_cast<PageDesc*>(this + 1); }
     const PageDesc* descs() const { return reinterpret_cast<const PageDesc*>(this + 1); }
@@ -57,7 +59,10 @@ struct alignas(64) Region {
     u64 number(const PageDesc& d) const { return first + static_cast<u64>(&d - descs()); }
     u32 index(const PageDesc& d) const { return static_cast<u32>(&d - descs()); }
 
-    static u64 meta_bytes(u64 pages) { return sizeof(Region) + pages * sizeof(PageDesc); }
+    static u64 meta_bytes(u64 pages, bool with_words) {
+        return sizeof(Region) + pages * (sizeof(PageDesc) + (with_words ? sizeof(*words) : 0));
+    }
+    u64 meta_bytes() const { return meta_bytes(pages, words != nullptr); }
 };
 static_assert(sizeof(Region) == 64);
 
@@ -74,7 +79,7 @@ public:
         if (Table* t = table_.load(std::memory_order_relaxed)) {
             for (u32 i = 0; i < t->count.load(std::memory_order_relaxed); ++i)
                 if (Region* r = t->entries()[i].get())
-                    P::meta_free(r, Region::meta_bytes(r->pages));
+                    P::meta_free(r, r->meta_bytes());
             P::meta_free(t, Table::bytes(t->capacity));
         }
         for (auto& chunk : chunks_)
@@ -165,7 +170,7 @@ public:
         }
         insert(region);
         live_.store(count() + 1, std::memory_order_relaxed);
-        charge(Region::meta_bytes(region.pages));
+        charge(region.meta_bytes());
         return Error::none;
     }
 
@@ -178,8 +183,8 @@ public:
             nullptr, std::memory_order_release);
         if (region.id < first_id_) first_id_ = region.id;
         live_.store(count() - 1, std::memory_order_relaxed);
-        charge(-Region::meta_bytes(region.pages));
-        P::meta_retire(&region, Region::meta_bytes(region.pages));
+        charge(-region.meta_bytes());
+        P::meta_retire(&region, region.meta_bytes());
     }
 
 private:

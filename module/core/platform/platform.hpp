@@ -14,6 +14,8 @@
 //               asked for; retire frees after all present readers.
 //   on_each_cpu optional: runs a function in place of each CPU, with no pinned section of
 //               that CPU beside it (cache/cache.hpp says what it is for)
+//   log         optional: log(os, what, value), a rare event in words and one number. `what`
+//               is a literal. Context: task, no lock.
 //   breathe     a long loop lets others run: never pinned, no lock, no reader.
 //
 // `os` is an opaque pointer that the creator of a pool gave: the platform's own.
@@ -53,6 +55,12 @@ concept Platform = requires(void* p, std::size_t n, Context c, typename P::Lock&
     { P::trace_drain(p, u32{}, u32{}, x) };
     { P::trace_timed() } -> std::same_as<bool>;
 };
+
+// The optional log; nothing where the platform has none.
+template <Platform P>
+void log(void* os, const char* what, u64 value) {
+    if constexpr (requires { P::log(os, what, value); }) P::log(os, what, value);
+}
 
 // Holds a lock for a scope; release() ends it early, acquire() begins it again.
 template <typename Lock>

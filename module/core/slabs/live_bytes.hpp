@@ -4,20 +4,26 @@
 // says that a slot is in use, and no neighbour shares it: a free tests and clears it
 // with plain moves, without a division and without a locked instruction.
 //
-//   slots of 64 bytes and more   one byte for each 64 bytes of the slab ("cell"): no two
-//                                slots start in one cell. 1.6 % of the memory.
-//   smaller slots                one byte a slot
+// A slab has one byte for each "cell" of its memory, whose size is the largest power of two
+// up to 64 that fits into a slot: so no two slots start in one cell, and the byte of an
+// offset is found by a shift. From 64 bytes up that is 1.6 % of the memory; below, half a
+// byte to a byte for each 8 bytes of a slot.
 //
-// The byte holds 0x80 ("live") and seven bits of the grain at which the slot starts: so
-// one comparison also tells whether an offset is the start of a slot.
+// The byte of a slot holds the low byte of the slot's offset, whose three low bits are 0, and
+// 129 more when it is live. Two offsets in one cell differ in their low byte, and none in it is
+// 129 less than another (modulo 256): so one comparison also tells whether any offset,
+// misaligned ones included, is the start of a live slot. A free slot keeps its byte: an
+// allocation adds to what it has tested.
 //
-//   byte          transition          made by                      order
-//   0 -> mark     the slot is given   whoever took it out of a     relaxed: slots move between
-//                 to a caller         magazine, or of a slab       CPUs through a depot's lock or
-//   mark -> 0     the slot is freed   the free that found it live  a slab's remote word, never
-//                                                                  by this byte
-//   0 <-> 1       an audit looks for  the audit, alone with the    relaxed
-//                 duplicates          heap ("quiet")
+//   byte           transition         made by                      order
+//   0 -> free      the slab is made   its maker                    before it is published
+//   any -> mark,   the slot leaves    the refill that takes it     relaxed: slots move between
+//   not live       its slab                                        CPUs through a depot's lock or
+//   mark -> live   it is given to     whoever took it out of a     a slab's remote word, never
+//                  a caller           magazine, or of a slab       by this byte
+//   live -> mark   it is freed        the free that found it live
+//   mark <-> mark  an audit looks     the audit, alone with the    relaxed
+//   + seen         for duplicates     heap ("quiet")
 //
 // A slot in a magazine, in a depot or on its way home is taken (slab.hpp) but not live.
 // An allocation tests before it sets: a byte that is set already means that the same slot
@@ -29,9 +35,14 @@
 // live, or home already, and is dropped and reported when its slab is collected. A stale
 // free after the slot was allocated again frees the new object: that cannot be seen.
 //
+// PageWord: what each page of a slab holds beside its descriptor (buddy.hpp), so that a free
+// finds class and live byte by one load: 7 bits of class, 57 of address. It is the address
+// that the byte of offset 0 would have if the cells went on down to there.
+//
 // Costs: O(1); free_of_marks O(bits).
 #pragma once
 
+#include <array>
 #include <atomic>
 
 #include "slab.hpp"
@@ -40,12 +51,46 @@ namespace quarry {
 
 using LiveByte = std::atomic<u8>;
 
-inline constexpr u8 kLive = 0x80;
-inline constexpr u8 kSeenByAudit = 1;
-inline constexpr u32 kCellShift = 6;
+inline constexpr u8 kLive = 1;  // the bit that tells
+inline constexpr u8 kLiveStep = 129;
+inline constexpr u8 kSeenByAudit = 2;
 
-// What the byte of a live slot at this offset holds.
-constexpr u8 live_mark(Offset offset) { return static_cast<u8>(kLive | offset / kGrain); }
+// What the byte of a slot at this offset holds, live or free.
+constexpr u8 live_mark(Offset offset) { return static_cast<u8>(offset + kLiveStep); }
+constexpr u8 free_mark(Offset offset) { return static_cast<u8>(offset); }
+
+// A cell is 2^cell_shift bytes.
+constexpr unsigned cell_shift(u32 slot_bytes) {
+    return slot_bytes >= 64 ? 6 : highest_bit(slot_bytes);
+}
+
+// Offsets of a heap are below this: then an address less a number of cells fits 57 bits.
+inline constexpr u64 kMaxWordOffset = u64{1} << 52;
+
+// Place of a class in tables that have 0 for "none".
+constexpr u32 place_of(u32 c) { return c + 1; }
+inline constexpr u32 kPlaces = kClasses + 1;
+inline constexpr std::array<u8, 128> kCellShifts = [] {
+    std::array<u8, 128> table{};
+    for (u32 c = 0; c < kClasses; ++c)
+        table[place_of(c)] = static_cast<u8>(cell_shift(kSizeClasses[c].slot_bytes));
+    return table;
+}();
+
+class PageWord {
+public:
+    // `first` is the byte of the cell that starts at `base`.
+    static u64 make(u64 place, const void* first, Offset base) {
+        const u64 zero = reinterpret_cast<u64>(first) - (base >> kCellShifts[place]);
+        return zero << 7 | place;
+    }
+    // 0: no slab of a class that has magazines.
+    static u64 place(u64 word) { return word & 127; }
+    static LiveByte& byte(u64 word, u64 place, Offset offset) {
+        const u64 zero = static_cast<u64>(static_cast<int64_t>(word) >> 7);
+        return *reinterpret_cast<LiveByte*>(zero + (offset >> kCellShifts[place]));
+    }
+};
 
 class LiveBytes {
 public:
@@ -57,13 +102,12 @@ public:
 
     class Marks {
     public:
-        static constexpr bool by_cell(const SizeClass& c) { return c.slot_bytes >= 64; }
         static constexpr u64 bytes(const SizeClass& c) {
-            return by_cell(c) ? c.slab_bytes() >> kCellShift : round_up(c.slots, 8);
+            return c.slab_bytes() >> cell_shift(c.slot_bytes);
         }
-        // The byte of the slot that holds the byte `distance` of the slab.
+        // The byte of the cell that holds the byte `distance` of the slab.
         static constexpr u32 index(const SizeClass& c, u32 distance) {
-            return by_cell(c) ? distance >> kCellShift : c.divider.divide(distance);
+            return distance >> cell_shift(c.slot_bytes);
         }
         LiveByte& at(u32 index) { return reinterpret_cast<LiveByte*>(this)[index]; }
     };
@@ -81,6 +125,13 @@ public:
         byte.store(live_mark(offset), std::memory_order_relaxed);
         return true;
     }
+    static void clear(LiveByte& byte, Offset offset) {
+        byte.store(free_mark(offset), std::memory_order_relaxed);
+    }
+    // The slot is about to enter a magazine. What is live stays so: a duplicate.
+    static void prepare(LiveByte& byte, Offset offset) {
+        if (!is_live(byte)) clear(byte, offset);
+    }
 
     // ---- the policy, under the class lock ----
 
@@ -90,6 +141,20 @@ public:
     // A slot that comes home while it is live is a stray.
     u32 free_of_marks(SlabT& slab, u32 word, u32 bits) { return bits & ~live(slab, word, bits); }
     void forget(SlabT&) {}
+    // A slab is new: each byte holds what a free slot at its cell's start would, so that no
+    // offset in a cell without a slot passes for a live one.
+    static void begin(SlabT& slab) {
+        const SizeClass& c = slab.size_class();
+        const u32 bytes = static_cast<u32>(Marks::bytes(c));
+        for (u32 i = 0; i < bytes; ++i)
+            slab.marks().at(i).store(free_mark(u64{i} << cell_shift(c.slot_bytes)),
+                                     std::memory_order_relaxed);
+    }
+    // Classes behind the table (low memory) have no magazines, and no word.
+    static u64 page_word(SlabT& slab) {
+        const u32 c = slab.class_index();
+        return c < kClasses ? PageWord::make(place_of(c), &slab.marks(), slab.base()) : 0;
+    }
 
     // The live ones among the slots `bits` of bitmap word `word`.
     static u32 live(SlabT& slab, u32 word, u32 bits) {
@@ -103,6 +168,7 @@ public:
 };
 
 static_assert(sizeof(LiveByte) == 1 && LiveByte::is_always_lock_free);
+static_assert(kClasses < 127, "a class and none fit seven bits");
 static_assert(sizeof(Slab<LiveBytes>) == 64, "the marks begin one cache line behind the header");
 static_assert(OwnerPolicy<LiveBytes>);
 

@@ -42,8 +42,9 @@ public:
         return P::cpus() * (sizeof(Cpu) + kBlocks * block_bytes);
     }
 
-    // Context: task. Errors: no_memory.
+    // Context: task. Errors: no_memory, initialised.
     Error init() {
+        if (cpus_) return Error::initialised;
         const u32 count = P::cpus();
         void* memory = P::meta_alloc(count * sizeof(Cpu), Context::may_sleep);
         if (!memory) return Error::no_memory;

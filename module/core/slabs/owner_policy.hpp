@@ -14,6 +14,9 @@
 //   preferred(grantee, class)     optional, under the class lock: a slab to begin with
 //   free_of_marks(slab, w, bits)  under the class lock: the slots of `bits` that nobody
 //                                 owns any more; only these may come home
+//   begin(slab)                   optional: the slab is new, its marks are zero
+//   page_word(slab)               optional: what each of its pages holds for fast look-ups, in
+//                                 a buddy that has words (buddy.hpp)
 //   forget(slab)                  under the class lock: the empty slab is about to go
 #pragma once
 

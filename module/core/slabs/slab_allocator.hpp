@@ -72,8 +72,9 @@ public:
         return most;
     }
 
-    // Context: task. Errors: no_memory.
+    // Context: task. Errors: no_memory, initialised.
     Error init() {
+        if (bins_) return Error::initialised;
         void* memory = P::meta_alloc(sizeof(Bin) * count_, Context::may_sleep);
         if (!memory) return Error::no_memory;
         bins_ = static_cast<Bin*>(memory);
@@ -195,7 +196,10 @@ public:
         const Offset base = value(*block) * kPageBytes;
         auto* slab = new (memory) SlabT(base, static_cast<u8>(c), size_class, bytes);
         if (zero) P::zero(os_, base, size_class.slab_bytes());
-        buddy_.mark_slab(*block, size_class.order, slab, static_cast<u8>(c));
+        if constexpr (requires { Policy::begin(*slab); }) Policy::begin(*slab);
+        u64 word = 0;
+        if constexpr (requires { Policy::page_word(*slab); }) word = Policy::page_word(*slab);
+        buddy_.mark_slab(*block, size_class.order, slab, static_cast<u8>(c), word);
         P::trace_slab_create(os_, size_class.slot_bytes, base, size_class.slab_bytes());
 
         Bin& bin = bins_[c];
