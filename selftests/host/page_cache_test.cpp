@@ -75,6 +75,40 @@ TEST_F(PageCacheTest, ASecondFreeOfACachedPageIsRefusedAtTheCall) {
     EXPECT_EQ(buddy.free_run(*p).error(), Error::already_free);
 }
 
+TEST_F(PageCacheTest, ADoubledFreeOfAPageBesideAFlushIsAlreadyFree) {
+    std::vector<PageNumber> held;
+    for (u32 i = 0; i < Cache::kCapacity + 20; ++i) held.push_back(*cache.alloc());
+    // The cache holds some that it took too many; fill it to the brim with ours.
+    while (cache.count() < Cache::kCapacity) {
+        EXPECT_EQ(cache.free(held.back()), Error::none);
+        held.pop_back();
+    }
+    struct Meddler {
+        Cache* cache;
+        std::vector<PageNumber> cached;
+        int freed = 0, tried = 0;
+    } meddler{&cache, {}};
+    for (u64 p = 0; p < 512; ++p)
+        if (state_of(page(p)) == PageState::cached) meddler.cached.push_back(page(p));
+    ASSERT_EQ(meddler.cached.size(), u64{Cache::kCapacity});
+    // The flush is about to hand half of them to the buddy.
+    P::meddle_before(
+        QUARRY_LOCK_PAGES,
+        [](void* arg) {
+            auto& m = *static_cast<Meddler*>(arg);
+            for (const auto p : m.cached) {
+                ++m.tried;
+                m.freed += ok(m.cache->free(p));
+            }
+        },
+        &meddler);
+    EXPECT_EQ(cache.free(held.back()), Error::none);
+    held.pop_back();
+    EXPECT_EQ(meddler.tried, static_cast<int>(Cache::kCapacity));
+    EXPECT_EQ(meddler.freed, 0);
+    for (const auto p : held) EXPECT_EQ(cache.free(p), Error::none);
+}
+
 TEST_F(PageCacheTest, EveryWrongFreeHasTheBuddysError) {
     EXPECT_EQ(cache.free(page(600)), Error::no_region);
     EXPECT_EQ(cache.free(page(4096)), Error::out_of_range);

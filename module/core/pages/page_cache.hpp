@@ -9,8 +9,10 @@
 // be drained from any CPU, in any context, without stopping its owner.
 //
 //   word           transition              made by                     order, pairs with
-//   page's word    run -> cached           free: CAS, one wins         acq_rel, with each other
-//                  cached -> run           alloc, flush, drain: CAS    acq_rel, with each other
+//   page's word    run -> cached           free, refill: CAS           acq_rel, with each other
+//                  cached -> run           alloc: CAS                  acq_rel, with each other
+//                  cached -> leaving       flush, drain: CAS           acq_rel, with each other
+//                  leaving -> free         the buddy, under its lock
 //   slot[i]        none -> page            its CPU, after run->cached  release, drain's acquire
 //                  page -> none            its CPU, before cached->run relaxed
 //                  page -> none            drain: CAS, after cached->run and before the
@@ -150,6 +152,10 @@ private:
     static constexpr u64 cached_word(u32 region) {
         return PageDesc::make(PageState::cached, Order{0}, region);
     }
+    // On its way to the buddy: a second free finds it cached, and no alloc takes it.
+    static constexpr u64 leaving_word(u32 region) {
+        return PageDesc::make(PageState::cached, Order{0}, region, 1);
+    }
 
     struct alignas(64) Magazine {
         std::atomic<u64> turn{0};
@@ -228,14 +234,23 @@ private:
         return true;
     }
 
+    bool claim_leaving(PageNumber page) {
+        const Region* region = buddy_.region_of(page);
+        if (!region) return false;
+        u64 cached = cached_word(region->id);
+        return buddy_.find(page)->change(cached, leaving_word(region->id));
+    }
+
     bool refill(Magazine& m) {
         PageNumber fresh[kHalf];
         const u32 n = buddy_.alloc_pages(kHalf, zone_, fresh);
         for (u32 i = n; i-- > 0;) {  // the first one is popped first
             PageDesc* desc = buddy_.find(fresh[i]);
             if (!desc) continue;
-            desc->set(cached_word(PageDesc::region(desc->word())));
-            m.push(fresh[i]);
+            // A stale free may have been quicker: then the page is cached, or free, already.
+            const u32 region = PageDesc::region(desc->word());
+            u64 run = run_word(region);
+            if (desc->change(run, cached_word(region))) m.push(fresh[i]);
         }
         return n != 0;
     }
@@ -246,7 +261,7 @@ private:
         u32 n = 0;
         for (u32 i = 0; i < kHalf; ++i) {
             const u64 page = m.slot[i].load(std::memory_order_relaxed);
-            if (page != kEmpty && claim(PageNumber{page})) old[n++] = PageNumber{page};
+            if (page != kEmpty && claim_leaving(PageNumber{page})) old[n++] = PageNumber{page};
         }
         for (u32 i = kHalf; i < kCapacity; ++i) {
             const u64 page = m.slot[i].load(std::memory_order_relaxed);
@@ -266,7 +281,7 @@ private:
             u32 n = 0;
             for (; i < kCapacity && n < kHalf; ++i) {
                 u64 page = m.slot[i].load(std::memory_order_acquire);
-                if (page == kEmpty || !claim(PageNumber{page})) continue;
+                if (page == kEmpty || !claim_leaving(PageNumber{page})) continue;
                 pages[n++] = PageNumber{page};
                 m.slot[i].compare_exchange_strong(page, kEmpty, std::memory_order_relaxed);
             }

@@ -22,6 +22,7 @@
 //   run <-> run_part, body         free of a part of a run, under the buddy's lock
 //   run -> cached                  free to a page cache: CAS, one of several frees wins
 //   cached -> run                  the page cache that holds the page, pinned
+//   cached, 0 -> cached, 1 page    a page cache that gives it back: nobody may claim it any more
 //   run, body <-> slab             the owner of the block: mark, unmark (buddy.hpp)
 //   free <-> isolated              isolate, restore, under the buddy's lock
 //
