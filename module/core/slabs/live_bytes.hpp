@@ -30,10 +30,12 @@
 // stands in two places; that entry is reported and dropped, and the next one is taken.
 //
 // The race that is left: two frees of one object at the same instant may both find it
-// live, and the slot then stands in two magazines. It is never handed out twice: the second
-// allocation finds the byte set and reports; or one copy comes home while the slot is
-// live, or home already, and is dropped and reported when its slab is collected. A stale
-// free after the slot was allocated again frees the new object: that cannot be seen.
+// live, and the slot then stands in two magazines. While its slab lives it is not handed out
+// twice: the second allocation finds the byte set and reports; or one copy comes home while
+// the slot is live, or home already, and is dropped and reported when its slab is collected.
+// But the first copy may come home as the last of its slab, which may then go while the other
+// copy still stands in a magazine, and names what is no slot any more: nothing sees that.
+// A stale free after the slot was allocated again frees the new object: nor that.
 //
 // PageWord: what each page of a slab holds beside its descriptor (buddy.hpp), so that a free
 // finds class and live byte by one load: 7 bits of class, 57 of address. It is the address
