@@ -6,7 +6,8 @@
 #   tally.sh TARGET... [+ TARGET...]
 #
 # What stands behind a + runs beside what stands before it; the two lanes share no files that
-# they build. The first lane's output is shown as it comes, the second's when a target ends.
+# they build. The first lane yields to the second, whose virtual machines keep time; its output is
+# shown as it comes, the second's when a target ends.
 #
 # Each target must end with a line `N passed, N failed`, which a word may begin; one that exits
 # non-zero without a failed test, or says nothing, or has run no test, counts as one more
@@ -17,11 +18,13 @@ set -euo pipefail
 logs=build/test
 mkdir -p "$logs"
 
+yielding=()
+
 # Leaves build/test/TARGET.log, and `status seconds` in TARGET.end.
 run_target() { # TARGET
 	local start=$SECONDS status=0
 	rm -f "$logs/$1.end"
-	make --no-print-directory "$1" 2>&1 || status=$?
+	"${yielding[@]}" make --no-print-directory "$1" 2>&1 || status=$?
 	echo "$status $((SECONDS - start))" >"$logs/$1.end"
 }
 
@@ -73,6 +76,7 @@ beside=
 if [ "${#second[@]}" -gt 0 ]; then
 	second_lane "${second[@]}" &
 	beside=$!
+	yielding=(nice -n 5)
 fi
 for target in "${first[@]}"; do
 	echo "== make $target"
