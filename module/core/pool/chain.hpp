@@ -44,9 +44,13 @@ public:
         return true;
     }
 
-    ChainLink first(Client<P>& client) {
+    // The first links of the chain, up to n of them, which stay in it; answers how many.
+    u32 first(Client<P>& client, ChainLink* out, u32 n) {
         Guard guard(client.lock);
-        return client.head;
+        u32 got = 0;
+        for (ChainLink at = client.head; got < n && at != kNoLink; at = *ends_of(at).next)
+            out[got++] = at;
+        return got;
     }
 
     // The link is where its neighbours say. `still()` is asked under the client's lock, before

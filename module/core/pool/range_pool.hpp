@@ -9,7 +9,8 @@
 // it, the allocator's records included, is taken when the pool is made.
 //
 // One lock (QUARRY_LOCK_PAGES; a pool of this kind has no buddy at work), held for one
-// range at a time: O(log(capacity / granule)) steps, whatever is live.
+// range at a time, and in a reap for eight: O(log(capacity / granule)) steps each, whatever
+// is live.
 //
 // Costs: alloc, free, move, resize O(log) each; reap O(ranges of the client).
 // Metadata: the allocator's, and 12 bytes for each of its nodes.
@@ -162,10 +163,7 @@ public:
     // Takes back all that a dead client owns: no call of it runs or comes. Context: task.
     Taken reap(Client<P>& client) {
         Taken taken;
-        while (const u64 bytes = reap_one(client)) {
-            taken.bytes += bytes;
-            if (++taken.objects % kStepSlots == 0) P::breathe();
-        }
+        while (reap_some(client, taken)) P::breathe();
         client.count_freed(taken.objects, taken.bytes);
         return taken;
     }
@@ -201,6 +199,7 @@ public:
 private:
     using Ranges = RangeAllocator<P>;
     static constexpr u64 kDeepRanges = 1024;
+    static constexpr u32 kReapStep = 8;  // ranges under one hold
 
     struct Owner {
         u32 next;
@@ -264,11 +263,15 @@ private:
         note_slots(1);
         return *ranges_.free(range);
     }
-    // 0: nothing is left.
-    u64 reap_one(Client<P>& client) {
+    // False: nothing is left.
+    bool reap_some(Client<P>& client, Taken& taken) {
         Guard guard(lock_);
-        if (client.head == kNoLink) return 0;
-        return release(client, *ranges_.named(client.head));
+        for (u32 i = 0; i < kReapStep; ++i) {
+            if (client.head == kNoLink) return false;
+            taken.bytes += release(client, *ranges_.named(client.head));
+            ++taken.objects;
+        }
+        return true;
     }
 
     void step(Audit& audit, Walk& walk) {

@@ -4,9 +4,10 @@
 // chain, so its cost is that of the client's slabs and runs, never the pool's.
 //
 // It steps: at most 32 slots, without a lock (a compare-and-swap on the owner words,
-// one OR into the remote bitmap), then a breath. A lock is held only to take one slab
-// off the chain (class, then client) and for one free of pages; never two objects'
-// work under one hold. A slab is pinned meanwhile, so that it cannot die.
+// one OR into the remote bitmap), then a breath. A lock is held only to read 32 links of
+// the chain, to take one slab off it and let go of the one before (class, then client), and
+// for one free of pages; never two objects' work under one hold. A slab is pinned
+// meanwhile, so that it cannot die.
 //
 // The caller guarantees that no call of this client runs or comes, neither as caller
 // nor as receiver. Others go on. Context: task.
@@ -26,13 +27,17 @@ public:
     Taken reap(Client<P>& client) {
         if (RangePool<P>* ranges = pool_.ranges()) return ranges->reap(client);
         Taken taken;
-        for (ChainLink link; (link = first(client)) != kNoLink;) {
-            if (chain_entry(link))
-                reap_slab(client, link, taken);
-            else
-                reap_run(client, link, taken);
-            P::breathe();
+        ChainLink links[kStepSlots];
+        while (const u32 n = first(client, links)) {
+            for (u32 i = 0; i < n; ++i) {
+                if (chain_entry(links[i]))
+                    reap_slab(client, links[i], taken);
+                else
+                    reap_run(client, links[i], taken);
+                P::breathe();
+            }
         }
+        let_go(client);
         reap_overflow(client, taken);
         client.count_freed(taken.objects, taken.bytes);
         pool_.objects_home(taken.objects);
@@ -43,9 +48,9 @@ private:
     using Slabs = typename Pool<P>::Slabs;
     using SlabT = typename Pool<P>::SlabT;
 
-    ChainLink first(Client<P>& client) {
+    u32 first(Client<P>& client, ChainLink* links) {
         ReadGuard<P> reader;
-        return pool_.owners().chain().first(client);
+        return pool_.owners().chain().first(client, links, kStepSlots);
     }
 
     void reap_run(Client<P>& client, ChainLink link, Taken& taken) {
@@ -57,43 +62,56 @@ private:
     }
 
     void reap_slab(Client<P>& client, ChainLink link, Taken& taken) {
-        const u32 e = chain_entry(link);
-        SlabT* slab = pin(client, link);
-        if (!slab) return;  // it went, and took the entry off the chain
-        for (u32 w = 0; w < slab->words(); ++w) {
-            if (!slab->marks().owned(w, ~u32{0})) continue;
-            const u32 bits = slab->marks().strip(w, e);
+        if (!pin(client, link)) return;  // it went, and took the entry off the chain
+        SlabT& slab = *held_;
+        for (u32 w = 0; w < slab.words(); ++w) {
+            if (!slab.marks().owned(w, ~u32{0})) continue;
+            const u32 bits = slab.marks().strip(w, chain_entry(link));
             if (!bits) continue;
             {
                 ReadGuard<P> reader;
                 typename Slabs::Homing homing(pool_.slabs());
-                homing.add_word(*slab, w, bits);
+                homing.add_word(slab, w, bits);
             }
             taken.objects += popcount(bits);
-            taken.bytes += u64{popcount(bits)} * slab->size_class().slot_bytes;
+            taken.bytes += u64{popcount(bits)} * slab.size_class().slot_bytes;
             P::breathe();
         }
-        ReadGuard<P> reader;
-        Guard guard(pool_.slabs().lock_of(slab->class_index()));
-        slab->marks().set_client(e, kNobody);
-        slab->marks().outlive(client.index());
-        pool_.slabs().unpin(*slab);
     }
 
-    // Takes the entry off the chain and keeps its slab alive; null when the slab is gone.
-    SlabT* pin(Client<P>& client, ChainLink link) {
-        const u32 e = chain_entry(link);
+    // Takes the entry off the chain and keeps its slab alive as `held_`; false when the slab is
+    // gone. What was held before is let go, under the same hold where its class is the same.
+    bool pin(Client<P>& client, ChainLink link) {
         ReadGuard<P> reader;
         PageDesc* desc = pool_.buddy().find(chain_page(link));
-        if (!desc) return nullptr;
-        const u64 word = desc->word();
-        if (PageDesc::state(word) != PageState::slab) return nullptr;
+        const u64 word = desc ? desc->word() : 0;
+        if (!desc || PageDesc::state(word) != PageState::slab) return false;
         auto* slab = PageDesc::slab<SlabT>(word);
+        if (held_ && held_->class_index() != slab->class_index()) let_go(client);
         Guard guard(pool_.slabs().lock_of(slab->class_index()));
+        if (held_) let_go_locked(client);
+        const u32 e = chain_entry(link);
         if (slab->state() == SlabState::dead || slab->marks().client(e) != client.index())
-            return nullptr;
-        if (!pool_.owners().chain().unlink(client, link)) return nullptr;
-        return pool_.slabs().pin(*slab) ? slab : nullptr;
+            return false;
+        if (!pool_.owners().chain().unlink(client, link)) return false;
+        if (!pool_.slabs().pin(*slab)) return false;
+        held_ = slab;
+        held_entry_ = e;
+        return true;
+    }
+
+    void let_go(Client<P>& client) {
+        if (!held_) return;
+        ReadGuard<P> reader;
+        Guard guard(pool_.slabs().lock_of(held_->class_index()));
+        let_go_locked(client);
+    }
+    // Its entry is nobody's from here on, and it may die.
+    void let_go_locked(Client<P>& client) {
+        held_->marks().set_client(held_entry_, kNobody);
+        held_->marks().outlive(client.index());
+        pool_.slabs().unpin(*held_);
+        held_ = nullptr;
     }
 
     void reap_overflow(Client<P>& client, Taken& taken) {
@@ -124,6 +142,8 @@ private:
     }
 
     Pool<P>& pool_;
+    SlabT* held_ = nullptr;
+    u32 held_entry_ = 0;
 };
 
 }  // namespace quarry
