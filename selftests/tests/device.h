@@ -99,8 +99,8 @@ static inline int map_memory(struct pool *p)
 	return 0;
 }
 
-/* A pool as described, with its client area and memory mapped. */
-static inline int create(struct pool *p, struct quarry_pool_create *c)
+/* A pool as described, with its client area mapped: all that a range pool has. */
+static inline int create_unmapped(struct pool *p, struct quarry_pool_create *c)
 {
 	int err;
 
@@ -114,7 +114,14 @@ static inline int create(struct pool *p, struct quarry_pool_create *c)
 	p->client = c->client_id;
 	p->max_bytes = c->max_bytes;
 	p->area_bytes = c->client_area_bytes;
-	err = map_area(p);
+	return map_area(p);
+}
+
+/* The same, with its memory mapped too. */
+static inline int create(struct pool *p, struct quarry_pool_create *c)
+{
+	int err = create_unmapped(p, c);
+
 	return err ? err : map_memory(p);
 }
 

@@ -19,24 +19,6 @@ static void range_defaults(struct quarry_pool_create *c)
 	c->range_align[0] = PAGE;
 }
 
-/* As create(), without the mapping of memory that a range pool has not got. */
-static int create_ranges(struct pool *p, struct quarry_pool_create *c)
-{
-	int err;
-
-	memset(p, 0, sizeof(*p));
-	p->fd = -1;
-	err = create_raw(c);
-	if (err)
-		return err;
-	p->fd = c->fd;
-	p->id = c->pool_id;
-	p->client = c->client_id;
-	p->max_bytes = c->max_bytes;
-	p->area_bytes = c->client_area_bytes;
-	return map_area(p);
-}
-
 static int join_ranges(struct pool *p, int fd)
 {
 	int err = join(p, fd, 0);
@@ -54,7 +36,7 @@ FIXTURE_SETUP(ranges)
 	struct quarry_pool_create c;
 
 	range_defaults(&c);
-	ASSERT_EQ(create_ranges(&self->pool, &c), 0);
+	ASSERT_EQ(create_unmapped(&self->pool, &c), 0);
 	ASSERT_EQ(self->pool.max_bytes, 64 * KIB);
 }
 
@@ -286,7 +268,7 @@ TEST(a_range_pool_of_the_largest_capacity_works_and_its_records_are_charged)
 	c.granule = 1ULL << 20;
 	c.max_bytes = 1ULL << 62;
 	c.range_align[0] = 1ULL << 30;
-	ASSERT_EQ(create_ranges(&p, &c), 0);
+	ASSERT_EQ(create_unmapped(&p, &c), 0);
 	EXPECT_EQ(alloc_one(&p, 1ULL << 61), 0);
 	EXPECT_EQ(alloc_one(&p, (1ULL << 61) + 1), -ENOSPC);
 	EXPECT_EQ(alloc_one(&p, 1ULL << 61), (int64_t)(1ULL << 61));
