@@ -504,4 +504,39 @@ TEST_F(calls, a_batch_stops_at_the_first_refusal_and_says_how_many)
 	EXPECT_EQ(free_n(&self->pool, 4, out + 6), 4);
 }
 
+TEST_F(calls, wrong_offsets_of_transfer_have_their_errno_and_move_nothing)
+{
+	uint64_t to = self->pool.client;
+	uint64_t offset = self->kept + 4;
+
+	EXPECT_EQ(transfer_n(&self->pool, to, 1, &offset), -EINVAL);
+	offset = self->kept + 8;
+	EXPECT_EQ(transfer_n(&self->pool, to, 1, &offset), -EBADSLT);
+	offset = self->pool.max_bytes;
+	EXPECT_EQ(transfer_n(&self->pool, to, 1, &offset), -ERANGE);
+	offset = self->pool.max_bytes - PAGE;
+	EXPECT_EQ(transfer_n(&self->pool, to, 1, &offset), -ENXIO);
+	EXPECT_EQ(transfer_n(&self->pool, to, 1, NULL), -EFAULT);
+	offset = self->kept;
+	EXPECT_EQ(transfer_n(&self->pool, 1ULL << 40, 1, &offset), -ESRCH);
+	EXPECT_EQ(stat_of(self->pool.fd).transfers, self->before.transfers);
+}
+
+TEST_F(calls, a_stranger_looks_but_does_not_acknowledge)
+{
+	int pids_fd = self->pool.fd;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct quarry_stat s = { .size = sizeof(s) };
+
+		if (call(pids_fd, QUARRY_IOC_STAT, &s))
+			_exit(1);
+		s.size = sizeof(s);
+		s.flags = QUARRY_STAT_ACK;
+		_exit(call(pids_fd, QUARRY_IOC_STAT, &s) == -EXDEV ? 0 : 2);
+	}
+	EXPECT_EQ(status_of(pid), 0);
+}
+
 TEST_HARNESS_MAIN
