@@ -15,7 +15,7 @@ set -euo pipefail
 # What every compile on this machine needs.
 build=(make gcc g++ libc6-dev binutils ccache git perl util-linux ca-certificates)
 # Module builds for the three stock kernels, UML builds, and the caches behind both.
-kernels=("${build[@]}" bc bison flex cpio kmod xz-utils zstd libelf-dev dwarves
+kernels=("${build[@]}" bc bison flex cpio kmod mount xz-utils zstd libelf-dev dwarves
 	debian-archive-keyring clang)
 # KUnit suites on a UML kernel.
 kunit=("${kernels[@]}" busybox-static python3)

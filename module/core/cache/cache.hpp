@@ -246,9 +246,9 @@ public:
         return bytes;
     }
     // fn(c, entry) for each entry of each magazine and depot. What a CPU that cannot be
-    // reached has is left out. Context: task.
+    // reached has is left out; answers how many there were. Context: task.
     template <typename Fn>
-    void for_each(Fn&& fn) {
+    unsigned for_each(Fn&& fn) {
         struct Visit {
             CpuCaches& caches;
             Fn& fn;
@@ -266,12 +266,14 @@ public:
             }
             cache.leave();
         };
+        unsigned missed = 0;
         if constexpr (ReachesCpus<P>)
-            P::on_each_cpu(one, &visit);
+            missed = P::on_each_cpu(one, &visit);
         else
             one(&visit, P::cpu());
         for (u32 c = 0; c < kClasses; ++c)
             depots_[c].for_each([&](const Entry& entry) { fn(c, entry); });
+        return missed;
     }
 
 private:

@@ -103,12 +103,25 @@ public:
         return arrays_ * array_bytes();
     }
 
-    // fn(const Entry&) for each entry, under the lock. For audits.
+    // fn(const Entry&) for each entry. The stock is out of reach meanwhile, without the lock:
+    // for audits.
     template <typename Fn>
     void for_each(Fn&& fn) {
-        Guard guard(lock_);
-        for (Batch* b = full_; b; b = b->next)
+        Batch* stock;
+        {
+            Guard guard(lock_);
+            stock = full_;
+            full_ = nullptr;
+        }
+        if (!stock) return;
+        Batch* last = stock;
+        for (Batch* b = stock; b; b = b->next) {
             for (u32 i = 0; i < batch_; ++i) fn(b->entries()[i]);
+            last = b;
+        }
+        Guard guard(lock_);
+        last->next = full_;
+        full_ = stock;
     }
 
 private:
