@@ -109,7 +109,7 @@ expected_list() {
 }
 
 run_kernel() {
-	local kernel=$1 name=$1 fragments='' work objects source links parameters limit=180 counts rc=0
+	local kernel=$1 name=$1 fragments='' work objects source links parameters limit=360 counts rc=0
 	local -a arguments=()
 	if [[ $debug == yes ]]; then
 		name=$1-debug

@@ -130,7 +130,7 @@ TOOLS_DEVICE_TRACES := perl threads
 test-tools: tools traces ## test libquarry, quarryctl and the bpftrace scripts on the device, in a VM
 	tools/deps.sh run
 	$(MAKE) --no-print-directory module KERNEL=6.1
-	selftests/vm/vm.sh --mem 2G --timeout 280 -- tools/quarryctl/test/guest.sh \
+	selftests/vm/vm.sh --mem 2G --timeout 600 -- tools/quarryctl/test/guest.sh \
 		$(BUILD)/module/6.1/quarry.ko $(TOOLS_OUT) $(TOOLS_DEVICE_TRACES:%=$(RECORD_TRACES)/%.qtrace)
 
 -include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)

@@ -187,8 +187,9 @@ start_qemu() {
 	local -a accel=(-accel tcg,thread=multi -smp "$smp") out=(-chardev "file,id=out,path=$run/out")
 	[[ $icount == no ]] || accel=(-accel tcg,thread=single -icount shift=0,sleep=off -smp 1)
 	[[ $tty == no ]] || out=(-chardev stdio,id=out,signal=off)
-	# An emulated CPU on a busy host may stand still for long: only a minute of it is a lockup.
+	# An emulated CPU on a busy host may stand still for long: only minutes of it are a lockup or a stall.
 	line="console=ttyS0 loglevel=5 log_buf_len=4M panic=-1 oops=panic watchdog_thresh=60 rdinit=/init"
+	line+=" rcupdate.rcu_cpu_stall_timeout=120"
 	line+=" printk.devkmsg=on random.trust_cpu=on no_timer_check cryptomgr.notests"
 	line+=" ${append[*]}"
 	local -a qemu=(qemu-system-x86_64 "${accel[@]}" -M pc,usb=off -cpu max -m "$mem"
