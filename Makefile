@@ -30,7 +30,7 @@ include tools/bench/vm/vm.mk
 include tools/check/check.mk
 
 # What `make test` runs; each target also stands alone. User space, and beside it the kernels: the
-# two build nothing in common.
+# two build nothing in common but the module, whose build takes a lock.
 TEST_TARGETS := test-host test-libquarry test-record test-bench-report test-tools + \
 	test-kunit test-vm test-kill-short
 

@@ -6,7 +6,7 @@
 #   tally.sh TARGET... [+ TARGET...]
 #
 # What stands behind a + runs beside what stands before it; the two lanes share no files that
-# they build. The first lane yields to the second, whose virtual machines keep time; its output is
+# they build without a lock. The first lane yields to the second, whose virtual machines keep time; its output is
 # shown as it comes, the second's when a target ends.
 #
 # Each target must end with a line `N passed, N failed`, which a word may begin; one that exits
