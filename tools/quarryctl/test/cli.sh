@@ -48,7 +48,7 @@ done
 expect 2 'which command' create
 expect 2 'no size' create --bytes 12Q -- true
 expect 2 'no size' create --bytes 99999999999G -- true
-expect 2 'heap or fixed' create --kind round -- true
+expect 2 'heap, fixed or range' create --kind round -- true
 expect 2 'takes --object-size' create --kind fixed -- true
 expect 2 'of --kind fixed' create --object-size 64 -- true
 expect 2 'of --kind heap' create --kind fixed --object-size 8 --count 8 --bytes 1M -- true
