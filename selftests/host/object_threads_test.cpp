@@ -157,7 +157,8 @@ TEST_F(ObjectThreadsTest, ThreadsThatGrowAtTheSameTimeKeepTheCapacityAndNoSlabTo
         std::mt19937 random(t);
         std::vector<Cache::Box> boxes;
         for (u32 i = 0; i < 30'000 / kScale; ++i) {
-            if (random() % 3 && boxes.size() < kCapacity) {
+            // One more than there can be, so that a thread that is alone is refused, too.
+            if (random() % 3 && boxes.size() <= kCapacity) {
                 auto made = mine.make();
                 if (made)
                     boxes.push_back(*std::move(made));
