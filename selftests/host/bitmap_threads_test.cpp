@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../../module/core/slots/bitmap_slab.hpp"
+#include "handshake.hpp"
 #include "host_platform.hpp"
 
 namespace quarry {
@@ -183,15 +184,13 @@ TEST(BitmapThreads, SparesAreFoundByWhoeverNeedsThem) {
 TEST(BitmapThreads, AHandleMovesToAnotherThreadWithWhatItHolds) {
     Arena arena(64);
     std::atomic<Slab::Handle*> box{nullptr};
-    const u64 rounds = 200'000 / kFewer;
+    const u64 rounds = 50'000 / kFewer;
     std::thread receiver([&] {
         for (u64 i = 0; i < rounds; ++i) {
-            Slab::Handle* from;
-            for (int spins = 0; !(from = box.load(std::memory_order_acquire));)
-                if (++spins % 256 == 0) std::this_thread::yield();
+            Slab::Handle* from = await(box, [](auto* it) { return it != nullptr; });
             {
                 Slab::Handle mine = std::move(*from);
-                box.store(nullptr, std::memory_order_release);
+                tell<Slab::Handle*>(box, nullptr);
                 if (mine->maker != i || mine->check != ~i) ++arena.wrong;
             }
         }
@@ -199,9 +198,8 @@ TEST(BitmapThreads, AHandleMovesToAnotherThreadWithWhatItHolds) {
     for (u64 i = 0; i < rounds; ++i) {
         Slab::Handle handle = arena.slab.make(i);
         ASSERT_TRUE(handle);
-        box.store(&handle, std::memory_order_release);
-        for (int spins = 0; box.load(std::memory_order_acquire);)
-            if (++spins % 256 == 0) std::this_thread::yield();
+        tell(box, &handle);
+        await(box, [](auto* it) { return !it; });
         ASSERT_FALSE(handle);
     }
     receiver.join();
@@ -213,22 +211,19 @@ TEST(BitmapThreads, OfTwoRacingFreesOfOneObjectExactlyOneWins) {
     std::atomic<Token*> current{nullptr};
     std::atomic<u64> round{0};
     std::atomic<int> answer{-1};
-    const u64 rounds = 100'000 / kFewer;
+    const u64 rounds = 50'000 / kFewer;
     std::thread other([&] {
         for (u64 r = 1; r <= rounds; ++r) {
-            for (int spins = 0; round.load() < r;)
-                if (++spins % 256 == 0) std::this_thread::yield();
-            answer = static_cast<int>(arena.slab.free(current.load()));
+            await(round, [r](u64 now) { return now >= r; });
+            tell(answer, static_cast<int>(arena.slab.free(current.load())));
         }
     });
     for (u64 r = 1; r <= rounds; ++r) {
         current = *arena.slab.alloc(r);
         answer = -1;
-        round = r;
+        tell(round, r);
         const Error mine = arena.slab.free(current.load());
-        for (int spins = 0; answer.load() < 0;)
-            if (++spins % 256 == 0) std::this_thread::yield();
-        const auto his = static_cast<Error>(answer.load());
+        const auto his = static_cast<Error>(await(answer, [](int a) { return a >= 0; }));
         ASSERT_NE(mine, his);
         ASSERT_TRUE(mine == Error::none || his == Error::none);
         ASSERT_TRUE(mine == Error::already_free || his == Error::already_free);

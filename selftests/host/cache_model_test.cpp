@@ -6,6 +6,7 @@
 #include <set>
 #include <random>
 
+#include "handshake.hpp"
 #include "heap_fixture.hpp"
 
 namespace quarry {
@@ -290,15 +291,14 @@ TEST_F(HeapThreads, ProducersHandObjectsToConsumers) {
             for (u64 i = 0; i < kObjects; ++i) {
                 auto& slot = ring.slot[i % 64];
                 if (t % 2 == 0) {
-                    while (slot.load(std::memory_order_acquire)) std::this_thread::yield();
+                    await(slot, [](Offset it) { return it == 0; });
                     const auto o = heap->alloc(i % 8 ? 64 : random_size(random, 1024));
                     ASSERT_TRUE(o);
                     words.at(*o) = i;
-                    slot.store(*o + 1, std::memory_order_release);
+                    tell(slot, *o + 1);
                 } else {
-                    Offset o;
-                    while (!(o = slot.load(std::memory_order_acquire))) std::this_thread::yield();
-                    slot.store(0, std::memory_order_release);
+                    const Offset o = await(slot, [](Offset it) { return it != 0; });
+                    tell(slot, Offset{0});
                     ASSERT_EQ(words.at(o - 1), i);
                     ASSERT_EQ(heap->free(o - 1), Error::none);
                 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../../module/core/pages/page_cache.hpp"
+#include "handshake.hpp"
 #include "host_platform.hpp"
 
 namespace quarry {
@@ -221,22 +222,19 @@ TEST_F(PageCacheTest, OfTwoRacingFreesOfOnePageExactlyOneWins) {
     std::thread other([&] {
         P::Thread scope;
         for (int r = 1; r <= kRaces; ++r) {
-            for (int spins = 0; round.load() < r;)
-                if (++spins % 1000 == 0) std::this_thread::yield();
+            await(round, [r](int now) { return now >= r; });
             const PageNumber p{current.load()};
-            answer = static_cast<int>(r % 2 ? cache.free(p) : buddy.free(p, Order{0}));
+            tell(answer, static_cast<int>(r % 2 ? cache.free(p) : buddy.free(p, Order{0})));
         }
     });
     for (int r = 1; r <= kRaces; ++r) {
         const PageNumber p = *buddy.alloc(Order{0});
         current = value(p);
         answer = -1;
-        round = r;
+        tell(round, r);
         for (volatile int delay = r * 7 % 1009; delay > 0;) delay = delay - 1;
         const Error mine = cache.free(p);
-        for (int spins = 0; answer.load() < 0;)
-            if (++spins % 1000 == 0) std::this_thread::yield();
-        const auto his = static_cast<Error>(answer.load());
+        const auto his = static_cast<Error>(await(answer, [](int a) { return a >= 0; }));
         ASSERT_NE(mine, his) << r;
         ASSERT_TRUE(mine == Error::none || his == Error::none) << r;
         ASSERT_TRUE(mine == Error::already_free || his == Error::already_free) << r;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "handshake.hpp"
 #include "pool_fixture.hpp"
 
 namespace quarry {
@@ -466,19 +467,19 @@ TEST_F(PoolTest, TheLoserOfTwoRacingFreesOfAPageSaysAlreadyFree) {
     std::thread other([&] {
         P::Thread scope;
         for (int r = 1; r <= kRounds; ++r) {
-            while (round.load() != r) std::this_thread::yield();
+            await(round, [r](int now) { return now == r; });
             const Offset o = target.load();
             TestPool::Refusal mine;
             second.store(pool->free(a, &o, 1, mine).why);
-            ready.store(r);
+            tell(ready, r);
         }
     });
     for (int r = 1; r <= kRounds; ++r) {
         const Offset o = alloc(a, 4096)[0];
         target.store(o);
-        round.store(r);
+        tell(round, r);
         const Error first = free(a, o);
-        while (ready.load() != r) std::this_thread::yield();
+        await(ready, [r](int now) { return now == r; });
         const Error loser = ok(first) ? second.load() : first;
         EXPECT_NE(ok(first), ok(second.load())) << r;
         EXPECT_EQ(loser, Error::already_free) << r;
