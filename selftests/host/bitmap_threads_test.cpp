@@ -5,6 +5,7 @@
 // tests note of them is relaxed, so that ThreadSanitizer sees whether the slab itself orders.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
 #include <thread>
 #include <vector>
@@ -121,8 +122,10 @@ void replace_at_the_edge(Arena& arena, int me, u64 ops) {
 
 TEST(BitmapThreads, NothingIsLostOrGivenTwiceIn100MillionOperationsOfTwoThreads) {
     u64 ops = 0, races = 0;
-    // Beyond what is asked as long as races are missing, which a busy machine keeps apart.
-    for (int round = 0; round < 100 && (ops < kOps || races < kRaces); ++round) {
+    // Beyond what is asked as long as races are missing: a busy machine keeps the two apart.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(3);
+    for (int round = 0; ops < kOps || races < kRaces; ++round) {
+        if (ops >= kOps && std::chrono::steady_clock::now() > end) break;
         Arena arena(round % 2 ? 60 : 130);
         const u64 each = kOps / kThreads / 4;
         in_threads(arena, [&](int me) { replace_at_the_edge(arena, me, each); });
