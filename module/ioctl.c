@@ -174,8 +174,11 @@ static int client_release(struct inode *inode, struct file *file)
 {
 	struct quarry_client *client = file->private_data;
 
-	quarry_client_reap(client);
-	quarry_client_put(client);
+	/* None: it could not be made, and the file was never anybody's. */
+	if (client) {
+		quarry_client_reap(client);
+		quarry_client_put(client);
+	}
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <linux/capability.h>
 #include <linux/cpumask.h>
 #include <linux/ctype.h>
+#include <linux/err.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/log2.h>
@@ -185,22 +186,30 @@ static int check_create(const struct quarry_pool_create *create, struct quarry_p
 	return 0;
 }
 
-/* A descriptor for a client, which is the file's from now on. */
-static int client_file(struct quarry_client *client, u32 fd_flags, struct file **file)
+/*
+ * A client and its file, which owns it. The client comes last: one that was never
+ * there is nobody's death.
+ */
+static struct file *client_file(struct quarry_pool *pool, bool creator,
+				struct quarry_client **client)
 {
-	int fd = get_unused_fd_flags(fd_flags & QUARRY_FD_CLOEXEC ? O_CLOEXEC : 0);
+	struct file *file = quarry_poolfs_file(pool, &quarry_client_fops);
+	int err;
 
-	if (fd < 0)
-		goto put;
-	*file = quarry_poolfs_file(client->pool, client, &quarry_client_fops);
-	if (!IS_ERR(*file))
-		return fd;
-	put_unused_fd(fd);
-	fd = PTR_ERR(*file);
-put:
-	quarry_client_reap(client);
-	quarry_client_put(client);
-	return fd;
+	if (IS_ERR(file))
+		return file;
+	err = quarry_client_create(pool, creator, client);
+	if (err) {
+		fput(file);
+		return ERR_PTR(err);
+	}
+	file->private_data = *client;
+	return file;
+}
+
+static int reserve_fd(u32 fd_flags)
+{
+	return get_unused_fd_flags(fd_flags & QUARRY_FD_CLOEXEC ? O_CLOEXEC : 0);
 }
 
 /* The answer first, then the descriptor: nobody can close it before. */
@@ -237,17 +246,21 @@ int quarry_ioctl_create(struct quarry_call *call, void __user *user)
 	/* Try first whether the answer can be written: then nothing has to be undone. */
 	if (!err)
 		err = QUARRY_ANSWER(user, &create);
-	if (!err)
-		err = quarry_pool_create(&config, &pool);
 	if (err)
 		return err;
-	err = quarry_client_create(pool, true, &client);
-	quarry_pool_put(pool);
-	if (err)
-		return err;
-	fd = client_file(client, create.fd_flags, &file);
+	fd = reserve_fd(create.fd_flags);
 	if (fd < 0)
 		return fd;
+	err = quarry_pool_create(&config, &pool);
+	if (!err) {
+		file = client_file(pool, true, &client);
+		quarry_pool_put(pool);
+		err = PTR_ERR_OR_ZERO(file);
+	}
+	if (err) {
+		put_unused_fd(fd);
+		return err;
+	}
 	create.fd = fd;
 	create.max_bytes = pool->max_bytes;
 	create.client_area_bytes = quarry_client_area_bytes();
@@ -279,13 +292,16 @@ int quarry_ioctl_join(struct quarry_call *call, void __user *user)
 		return -EINVAL;
 	/* As above: no client that comes and goes unseen. */
 	err = QUARRY_ANSWER(user, &join);
-	if (!err)
-		err = quarry_client_create(pool, false, &client);
 	if (err)
 		return err;
-	fd = client_file(client, join.fd_flags, &file);
+	fd = reserve_fd(join.fd_flags);
 	if (fd < 0)
 		return fd;
+	file = client_file(pool, false, &client);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
 	join.kind = pool->kind;
 	join.fd = fd;
 	join.client_area_bytes = quarry_client_area_bytes();

@@ -221,8 +221,7 @@ void quarry_extent_forget(void *os_pool, void *cookie);
 /* poolfs.c */
 struct inode *quarry_poolfs_inode(void);
 void quarry_poolfs_put(struct inode *inode);
-struct file *quarry_poolfs_file(struct quarry_pool *pool, void *private,
-				const struct file_operations *fops);
+struct file *quarry_poolfs_file(struct quarry_pool *pool, const struct file_operations *fops);
 
 /* stat.c */
 void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,

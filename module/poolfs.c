@@ -75,14 +75,12 @@ void quarry_poolfs_put(struct inode *inode)
 /**
  * quarry_poolfs_file() - a file on a pool's inode
  * @pool: the pool
- * @private: the file's private data
  * @fops: its operations; their module is held for the file
  *
  * Context: task, in a call that holds the module already.
  * Return: the file, or an error pointer.
  */
-struct file *quarry_poolfs_file(struct quarry_pool *pool, void *private,
-				const struct file_operations *fops)
+struct file *quarry_poolfs_file(struct quarry_pool *pool, const struct file_operations *fops)
 {
 	struct file *file;
 
@@ -93,8 +91,6 @@ struct file *quarry_poolfs_file(struct quarry_pool *pool, void *private,
 	if (IS_ERR(file)) {
 		iput(pool->inode);
 		module_put(fops->owner);
-		return file;
 	}
-	file->private_data = private;
 	return file;
 }

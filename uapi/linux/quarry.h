@@ -66,9 +66,9 @@
  * ERRORS, the same for each call
  *    EFAULT      an address that cannot be read or written
  *    EINVAL      structure too small; unknown flag; reserved field set; count 0;
- *                size 0; alignment no power of two; unknown kind, zone, node;
- *                an offset that is no multiple of 8 (of the granule, in a range
- *                pool)
+ *                size 0; alignment no power of two, or none that every object of
+ *                a fixed pool has; unknown kind, zone, node; an offset that is no
+ *                multiple of 8 (of the granule, in a range pool)
  *    E2BIG       structure larger than the kernel's, with a non-zero tail; or
  *                larger than 4096 bytes
  *    EMSGSIZE    count above QUARRY_MAX_BATCH; object size other than the one of
@@ -86,7 +86,10 @@
  *    EPERM       reserved to the pool's creator, or a capability is missing
  *    EDQUOT      a limit of the user or of the receiving client
  *    ENOBUFS     RLIMIT_MEMLOCK of the caller would be exceeded
- *    EUSERS      the pool has as many clients as it can have
+ *    EUSERS      JOIN: the pool has as many clients as it can have (max_clients
+ *                of INFO when it was made; a reaped one counts until its
+ *                descriptor is closed)
+ *    EMFILE      POOL_CREATE, JOIN: no descriptor is left (ENFILE: no file)
  *    ENOMEM      the kernel has no memory (or the memory cgroup's limit is met)
  *    ENOSPC      the pool is full and may not grow; RESIZE: not in its place
  *    ENOSR       as many ranges are live as the pool can have
@@ -289,8 +292,9 @@ struct quarry_join {
  * @size: in: sizeof(struct quarry_alloc)
  * @flags: in: 0
  * @object_size: in: bytes of each object
- * @align: in: power of two up to max_object; 0: 8. Of a range: any power of
- *	two; 0: the granule
+ * @align: in: power of two up to max_object; 0: 8. In a fixed pool: at most a
+ *	page, and the object size a multiple of it. Of a range: any power of two;
+ *	0: the granule
  * @count: in: 1..QUARRY_MAX_BATCH
  * @done: out: how many were granted
  * @error: out: 0, or the positive errno that stopped the call after @done

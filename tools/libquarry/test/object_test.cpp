@@ -185,7 +185,7 @@ TEST_F(Object, EveryErrnoOfTheKernelArrivesUnchanged) {
                           EBADFD,  EXDEV,     ENOTCONN, ESHUTDOWN, EPERM,        EDQUOT, ENOBUFS,
                           EUSERS,  ENOMEM,    ENOSPC,   ERANGE,    ENXIO,        EBADSLT, EALREADY,
                           EACCES,  EUCLEAN,   ESRCH,    EUNATCH,   ETOOMANYREFS, EBUSY,  EEXIST,
-                          EOPNOTSUPP};
+                          EOPNOTSUPP, ENOSR, EMFILE, ENFILE};
     static std::uint64_t offset = 0;
     // Each call, and whether it failed.
     const struct {
