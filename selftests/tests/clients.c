@@ -166,19 +166,24 @@ TEST_F(client, after_its_reap_a_client_is_shut_down_and_still_tells_its_state)
 	leave(&second);
 }
 
-TEST_F(client, the_area_cannot_be_split_moved_resized_or_mapped_twice)
+TEST_F(client, the_area_cannot_be_moved_resized_or_mapped_twice)
 {
+	void *elsewhere = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct pool second;
 
-	/* Two pages at least, or a split cannot even be asked for. */
-	if (self->pool.area_bytes > PAGE) {
-		EXPECT_EQ(munmap(self->pool.area, PAGE), -1);
-		EXPECT_EQ(mprotect(self->pool.area, PAGE, PROT_NONE), -1);
-	}
+	/*
+	 * One page cannot be split: whoever makes the area longer tries it here, too. That the
+	 * mapping refuses is shown by the KUnit case quarry_calls.the_area_refuses_to_be_split.
+	 */
+	ASSERT_EQ(self->pool.area_bytes, PAGE);
 	EXPECT_EQ(mremap(self->pool.area, self->pool.area_bytes, 2 * self->pool.area_bytes,
 			 MREMAP_MAYMOVE), MAP_FAILED);
+	EXPECT_EQ(mremap(self->pool.area, 0, self->pool.area_bytes, MREMAP_MAYMOVE), MAP_FAILED);
 	EXPECT_EQ(mremap(self->pool.area, self->pool.area_bytes, self->pool.area_bytes,
-			 MREMAP_MAYMOVE | MREMAP_FIXED, (void *)0x700000000000), MAP_FAILED);
+			 MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL), MAP_FAILED);
+	EXPECT_EQ(mremap(self->pool.area, self->pool.area_bytes, self->pool.area_bytes,
+			 MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere), MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
 	EXPECT_EQ(mmap(NULL, self->pool.area_bytes, PROT_READ, MAP_SHARED, self->pool.fd,
 		       QUARRY_CLIENT_AREA_OFFSET), MAP_FAILED);
 	EXPECT_EQ(errno, EBUSY);
@@ -190,8 +195,124 @@ TEST_F(client, the_area_cannot_be_split_moved_resized_or_mapped_twice)
 		       QUARRY_CLIENT_AREA_OFFSET), MAP_FAILED);
 	EXPECT_EQ(errno, EINVAL);
 	leave(&second);
-	/* It still lives. */
+	/* It still lives, where it was. */
 	EXPECT_EQ(stat_of(self->pool.fd).client_objects, 1);
+	EXPECT_EQ(((struct quarry_client_area *)self->pool.area)->client_id, self->pool.client);
+}
+
+TEST_F(client, no_advice_or_protection_ends_the_area)
+{
+	static const struct {
+		int advice, answer;
+	} cases[] = {
+		{ MADV_DONTNEED, 0 }, { MADV_COLD, 0 }, { MADV_PAGEOUT, 0 },
+		{ MADV_POPULATE_READ, 0 }, { MADV_DONTFORK, 0 },
+		{ MADV_FREE, EINVAL }, { MADV_WIPEONFORK, EINVAL }, { MADV_DODUMP, EINVAL },
+		{ MADV_REMOVE, ENODEV },
+	};
+	const struct quarry_client_area *area = self->pool.area;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		errno = 0;
+		madvise(self->pool.area, self->pool.area_bytes, cases[i].advice);
+		EXPECT_EQ(errno, cases[i].answer) {
+			TH_LOG("advice %d", cases[i].advice);
+		}
+		EXPECT_EQ(area->client_id, self->pool.client);
+		EXPECT_EQ(area->max_bytes, self->pool.max_bytes);
+	}
+	EXPECT_EQ(mprotect(self->pool.area, self->pool.area_bytes, PROT_NONE), 0);
+	EXPECT_EQ(free_one(&self->pool, self->object), 0);
+	self->object = alloc_one(&self->pool, 64);
+	EXPECT_EQ(mprotect(self->pool.area, self->pool.area_bytes, PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(madvise(self->pool.area, self->pool.area_bytes, MADV_REMOVE), -1);
+	EXPECT_EQ(errno, ENODEV);
+	EXPECT_EQ(area->client_id, self->pool.client);
+	EXPECT_EQ(stat_of(self->pool.fd).clients, 1);
+	EXPECT_EQ(stat_of(self->pool.fd).reaps, 0);
+}
+
+/* In a child that has inherited its parent's area. */
+static int heir(struct pool *p, uint64_t object)
+{
+	const struct quarry_client_area *area = p->area;
+
+	if (area->client_id != p->client)
+		return 1;
+	if (free_one(p, object) != -EXDEV)
+		return 2;
+	if (munmap(p->area, p->area_bytes))
+		return 3;
+	return stat_of(p->fd).reaps ? 4 : 0;
+}
+
+TEST_F(client, a_child_that_inherits_the_area_by_advice_is_no_client_and_ends_none)
+{
+	struct quarry_stat s;
+	int up[2];
+	pid_t pid;
+
+	ASSERT_EQ(madvise(self->pool.area, self->pool.area_bytes, MADV_DOFORK), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(heir(&self->pool, self->object));
+	EXPECT_EQ(status_of(pid), 0);
+	/* One that dies with it. */
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	EXPECT_EQ(status_of(pid), 0);
+	s = stat_of(self->pool.fd);
+	EXPECT_EQ(s.reaps, 0);
+	EXPECT_EQ(s.client_objects, 1);
+
+	/* And an heir that lives does not keep its dead parent's objects, descriptor closed or not. */
+	ASSERT_EQ(pipe(up), 0);
+	for (int closed = 0; closed < 2; closed++) {
+		pid = fork();
+		if (pid == 0) {
+			struct pool p;
+
+			if (join(&p, self->pool.fd, 1) || alloc_one(&p, 64) < 0 ||
+			    madvise(p.area, p.area_bytes, MADV_DOFORK))
+				_exit(1);
+			if (fork() == 0) {
+				tell(up[1]);
+				sleep(2);
+				_exit(((struct quarry_client_area *)p.area)->client_id != p.client);
+			}
+			if (closed)
+				close(p.fd);
+			for (;;)
+				pause();
+		}
+		wait_for(up[0]);
+		EXPECT_EQ(stat_of(self->pool.fd).objects, 2);
+		usleep(200000);
+		kill(pid, SIGKILL);
+		EXPECT_EQ(status_of(pid), 128 + SIGKILL);
+		s = stat_of(self->pool.fd);
+		EXPECT_EQ(s.objects, 1);
+		EXPECT_EQ(s.reaps, (uint64_t)closed + 1);
+		EXPECT_EQ(s.late_reaps, 0);
+	}
+	sleep(3);
+	close(up[0]);
+	close(up[1]);
+}
+
+TEST_F(client, a_mapping_put_over_the_area_is_its_end)
+{
+	struct pool second;
+	uint64_t out;
+
+	ASSERT_EQ(join(&second, self->pool.fd, 1), 0);
+	ASSERT_EQ(alloc_n(&second, 64, 0, 1, &out), 1);
+	ASSERT_EQ(mmap(second.area, second.area_bytes, PROT_READ,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), second.area);
+	EXPECT_EQ(stat_of(self->pool.fd).objects, 1);
+	EXPECT_EQ(free_one(&second, out), -ESHUTDOWN);
+	leave(&second);
 }
 
 TEST_F(client, the_area_describes_the_pool)

@@ -26,7 +26,7 @@ static int saved_mode;
 
 FIXTURE(limits)
 {
-	long user_bytes, user_pools, user_clients, pool_bytes;
+	long user_bytes, user_pools, user_clients, pool_bytes, lowmem_bytes;
 };
 
 FIXTURE_SETUP(limits)
@@ -37,6 +37,7 @@ FIXTURE_SETUP(limits)
 	self->user_pools = parameter("max_user_pools");
 	self->user_clients = parameter("max_user_clients");
 	self->pool_bytes = parameter("max_pool_bytes");
+	self->lowmem_bytes = parameter("max_user_lowmem_bytes");
 	ASSERT_GE(self->user_bytes, 0);
 	ASSERT_GT(self->user_pools, 0);
 	ASSERT_GT(self->user_clients, 0);
@@ -50,6 +51,7 @@ FIXTURE_TEARDOWN(limits)
 	EXPECT_EQ(set_parameter("max_user_pools", self->user_pools), 0);
 	EXPECT_EQ(set_parameter("max_user_clients", self->user_clients), 0);
 	EXPECT_EQ(set_parameter("max_pool_bytes", self->pool_bytes), 0);
+	EXPECT_EQ(set_parameter("max_user_lowmem_bytes", self->lowmem_bytes), 0);
 	chmod(QUARRY_DEVICE, saved_mode);
 }
 
@@ -226,6 +228,100 @@ TEST_F(limits, lowmem_is_for_those_with_the_capability)
 	EXPECT_EQ(as_user(65534, makes_lowmem), EPERM);
 }
 
+/* Without CAP_SYS_RAWIO, under a quota of 256 KiB; 0, or which step went wrong. */
+static int takes_lowmem_by_its_quota(void)
+{
+	struct quarry_region r = { .size = sizeof(r), .zone = QUARRY_ZONE_LOWMEM, .node = -1 };
+	struct quarry_pool_create c;
+	struct pool first, second, normal, none;
+	int64_t o = 0;
+
+	create_defaults(&c);
+	c.zone = QUARRY_ZONE_LOWMEM;
+	c.bytes = 256 * KIB + PAGE;
+	if (create(&none, &c) != -EDQUOT)
+		return 1;
+	/* Nothing of what was refused is counted. */
+	c.bytes = 128 * KIB;
+	c.max_bytes = 8 * MIB;
+	if (create(&first, &c))
+		return 2;
+	c.bytes = 64 * KIB;
+	if (create(&second, &c))
+		return 3;
+	c.bytes = 64 * KIB + PAGE;
+	if (create(&none, &c) != -EDQUOT)
+		return 4;
+	/* A pool of lowmem grows by lowmem: to the quota, and not beyond it. */
+	for (int i = 0; i < 64 && o >= 0; i++)
+		o = alloc_one(&first, 16 * KIB);
+	if (o != -EDQUOT || stat_of(first.fd).bytes != 192 * KIB)
+		return 5;
+	/* Other memory is not counted there; lowmem in a pool of it is. */
+	if (create_heap(&normal, MIB, 8 * MIB))
+		return 6;
+	r.bytes = PAGE;
+	if (call(normal.fd, QUARRY_IOC_REGION_ADD, &r) != -EDQUOT)
+		return 7;
+	/* The bytes come back with a pool... */
+	leave(&second);
+	r.bytes = 64 * KIB + PAGE;
+	if (call(normal.fd, QUARRY_IOC_REGION_ADD, &r) || r.bytes != 64 * KIB)
+		return 8;
+	/* ... with a region... */
+	r = (struct quarry_region){ .size = sizeof(r), .offset = r.offset };
+	if (call(normal.fd, QUARRY_IOC_REGION_REMOVE, &r) || r.bytes != 64 * KIB)
+		return 9;
+	c.bytes = 64 * KIB;
+	if (create(&second, &c))
+		return 10;
+	/* ... and by a fixed pool. */
+	leave(&first);
+	leave(&second);
+	create_defaults(&c);
+	c.zone = QUARRY_ZONE_LOWMEM;
+	c.kind = QUARRY_KIND_FIXED;
+	c.object_size = 4096;
+	c.object_count = 65;
+	if (create(&first, &c) != -EDQUOT)
+		return 11;
+	c.object_count = 64;
+	if (create(&first, &c) || alloc_one(&first, 4096) < 0)
+		return 12;
+	return verify(normal.fd) || verify(first.fd) ? 99 : 0;
+}
+
+TEST_F(limits, lowmem_without_the_capability_is_what_the_quota_leaves)
+{
+	chmod(QUARRY_DEVICE, 0666);
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_lowmem_by_its_quota), 1);
+	ASSERT_EQ(set_parameter("max_user_lowmem_bytes", 256 * 1024), 0);
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_lowmem_by_its_quota), 0);
+	/* All of it is back with the process, however its pools died. */
+	EXPECT_EQ(as_user_with_memlock(65534, RLIM_INFINITY, takes_lowmem_by_its_quota), 0);
+	/* Each user has a quota of its own; the capability has no need of one. */
+	EXPECT_EQ(as_user_with_memlock(65533, RLIM_INFINITY, takes_lowmem_by_its_quota), 0);
+	EXPECT_EQ(as_user_with_memlock(0, RLIM_INFINITY, takes_lowmem_by_its_quota), 1);
+}
+
+/* A region of lowmem in a pool of another zone. */
+static int adds_lowmem(void)
+{
+	struct quarry_region r = { .size = sizeof(r), .zone = QUARRY_ZONE_LOWMEM, .node = -1,
+				   .bytes = PAGE };
+	struct pool p;
+	int err = create_heap(&p, 64 * KIB, MIB);
+
+	return err ? 120 : -call(p.fd, QUARRY_IOC_REGION_ADD, &r);
+}
+
+TEST_F(limits, a_region_of_lowmem_is_for_those_with_the_capability)
+{
+	chmod(QUARRY_DEVICE, 0666);
+	EXPECT_EQ(as_user(0, adds_lowmem), 0);
+	EXPECT_EQ(as_user(65534, adds_lowmem), EPERM);
+}
+
 static int put(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY);
@@ -281,6 +377,166 @@ TEST_F(limits, a_full_memory_cgroup_is_enomem_and_calls_no_oom_killer)
 	EXPECT_EQ(as_user(0, grows_in_a_small_cgroup), 0);
 	EXPECT_EQ(oom_kills(), before);
 	EXPECT_EQ(rmdir("/sys/fs/cgroup/quarry-test"), 0);
+}
+
+/* The number behind a word of a file of the group, or (word NULL) the only one. */
+static long group_number(const char *group, const char *file, const char *word)
+{
+	char path[128], line[128];
+	long value = -1, seen;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/fs/cgroup/%s/%s", group, file);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		size_t length = word ? strlen(word) : 0;
+
+		if (length && (strncmp(line, word, length) || line[length] != ' '))
+			continue;
+		if (sscanf(line + length, "%ld", &seen) == 1)
+			value = seen;
+	}
+	if (f)
+		fclose(f);
+	return value;
+}
+
+static int enter_group(const char *group)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/fs/cgroup/%s/cgroup.procs", group);
+	return put(path, "0");
+}
+
+#define MAKER "quarry-maker"
+#define JOINER "quarry-joiner"
+
+FIXTURE(groups)
+{
+	struct pool pool;	/* made in the group MAKER */
+	int up[2], down[2];
+	long kills;
+};
+
+FIXTURE_SETUP(groups)
+{
+	self->kills = oom_kills();
+	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	ASSERT_EQ(mkdir("/sys/fs/cgroup/" MAKER, 0755), 0);
+	ASSERT_EQ(mkdir("/sys/fs/cgroup/" JOINER, 0755), 0);
+	ASSERT_EQ(enter_group(MAKER), 0);
+	ASSERT_EQ(create_heap(&self->pool, 256 * KIB, 64 * MIB), 0);
+	ASSERT_EQ(pipe(self->up), 0);
+	ASSERT_EQ(pipe(self->down), 0);
+}
+
+FIXTURE_TEARDOWN(groups)
+{
+	EXPECT_EQ(stat_of(self->pool.fd).clients, 1);
+	EXPECT_EQ(verify(self->pool.fd), 0);
+	leave(&self->pool);
+	EXPECT_EQ(oom_kills(), self->kills);
+	EXPECT_EQ(put("/sys/fs/cgroup/cgroup.procs", "0"), 0);
+	EXPECT_EQ(rmdir("/sys/fs/cgroup/" MAKER), 0);
+	EXPECT_EQ(rmdir("/sys/fs/cgroup/" JOINER), 0);
+	for (int i = 0; i < 2; i++) {
+		close(self->up[i]);
+		close(self->down[i]);
+	}
+}
+
+/* Eight megabytes for a client in JOINER; then it stays until it is told to go. */
+static int joins_and_grows(struct pool *pool, const int *up, const int *down)
+{
+	struct pool mine;
+
+	if (enter_group(JOINER))
+		return 120;
+	if (join(&mine, pool->fd, 1))
+		return 121;
+	for (int i = 0; i < 128; i++)
+		if (alloc_one(&mine, 64 * KIB) < 0)
+			return 122;
+	tell(up[1]);
+	wait_for(down[0]);
+	return 0;
+}
+
+TEST_F(groups, memory_is_charged_to_the_group_of_the_client_that_made_the_pool_grow)
+{
+	long maker = group_number(MAKER, "memory.current", NULL), joiner;
+	uint64_t before = stat_of(self->pool.fd).bytes, grown;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(joins_and_grows(&self->pool, self->up, self->down));
+	wait_for(self->up[0]);
+	grown = stat_of(self->pool.fd).bytes - before;
+	EXPECT_GE(grown, 7 * MIB);
+	joiner = group_number(JOINER, "memory.current", NULL);
+	EXPECT_GE(joiner, (long)grown);
+	EXPECT_LE(joiner, (long)(grown + 2 * MIB));
+	/* Who made the pool pays for what it was made with. */
+	EXPECT_GE(maker, (long)before);
+	EXPECT_LE(group_number(MAKER, "memory.current", NULL), maker + (long)(512 * KIB));
+	tell(self->down[1]);
+	EXPECT_EQ(status_of(pid), 0);
+	/* The pool keeps its memory beyond that client's death, and the group its charge... */
+	EXPECT_EQ(stat_of(self->pool.fd).objects, 0);
+	EXPECT_GE(group_number(JOINER, "memory.current", NULL), (long)grown);
+	/* ... until the pool dies. */
+	leave(&self->pool);
+	for (int i = 0; i < 50 && group_number(JOINER, "memory.current", NULL) > (long)MIB; i++)
+		usleep(100000);
+	EXPECT_LE(group_number(JOINER, "memory.current", NULL), (long)MIB);
+	ASSERT_EQ(create_heap(&self->pool, 256 * KIB, MIB), 0);
+}
+
+/* In a group of 4 MiB: grants until it is refused, which must be by ENOMEM. */
+static int grows_a_joined_pool(struct pool *pool, const int *up, const int *down)
+{
+	struct pool mine;
+	int64_t o = 0, last = -1;
+	int n = 0;
+
+	if (enter_group(JOINER))
+		return 120;
+	if (join(&mine, pool->fd, 1))
+		return 121;
+	for (; n < 512 && o >= 0; n++) {
+		last = o;
+		o = alloc_one(&mine, 64 * KIB);
+	}
+	if (o != -ENOMEM)
+		return o < 0 ? (int)-o : 1;
+	if (n < 8)
+		return 125;
+	/* What the pool has is still to be had. */
+	if (free_one(&mine, last) || alloc_one(&mine, 64) < 0)
+		return 126;
+	tell(up[1]);
+	wait_for(down[0]);
+	return 0;
+}
+
+TEST_F(groups, a_joining_clients_full_group_is_its_own_enomem_and_nobody_elses)
+{
+	pid_t pid;
+
+	ASSERT_EQ(put("/sys/fs/cgroup/" JOINER "/memory.max", "4194304"), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(grows_a_joined_pool(&self->pool, self->up, self->down));
+	wait_for(self->up[0]);
+	EXPECT_GT(group_number(JOINER, "memory.events", "max"), 0);
+	EXPECT_EQ(group_number(JOINER, "memory.events", "oom_kill"), 0);
+	/* The other client, in another group, makes the same pool grow on. */
+	for (int i = 0; i < 128; i++) {
+		ASSERT_GE(alloc_one(&self->pool, 64 * KIB), 0);
+	}
+	tell(self->down[1]);
+	EXPECT_EQ(status_of(pid), 0);
 }
 
 static int fills_memory(void)

@@ -6,6 +6,7 @@
  */
 #include "device.h"
 #include <setjmp.h>
+#include <sys/uio.h>
 #include "kselftest_harness.h"
 
 static sigjmp_buf after_fault;
@@ -304,6 +305,132 @@ TEST_F(mapping, a_zeroing_pool_hides_what_another_client_wrote)
 	EXPECT_EQ(bytes_seen(QUARRY_POOL_ZERO), 0);
 	/* Without the flag it is there: so the look above was at the same slots. */
 	EXPECT_GE(bytes_seen(0), 512 * 64);
+}
+
+static int advise(void *at, size_t bytes, int advice)
+{
+	return madvise(at, bytes, advice) ? -errno : 0;
+}
+
+TEST_F(mapping, no_advice_takes_anything_from_a_live_object)
+{
+	static const struct {
+		int advice, answer;
+	} cases[] = {
+		{ MADV_DONTNEED, 0 }, { MADV_COLD, 0 }, { MADV_PAGEOUT, 0 }, { MADV_WILLNEED, 0 },
+		{ MADV_POPULATE_READ, 0 }, { MADV_POPULATE_WRITE, 0 },
+		{ MADV_FREE, -EINVAL }, { MADV_WIPEONFORK, -EINVAL }, { MADV_DODUMP, -EINVAL },
+		{ MADV_REMOVE, -ENODEV },
+	};
+	int64_t o = alloc_one(&self->pool, 4 * PAGE);
+	uint8_t *object = self->pool.memory + o;
+
+	ASSERT_GE(o, 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(object, 0x21 + i, 4 * PAGE);
+		EXPECT_EQ(advise(object, 4 * PAGE, cases[i].advice), cases[i].answer) {
+			TH_LOG("advice %d", cases[i].advice);
+		}
+		for (unsigned long k = 0; k < 4 * PAGE; k++) {
+			ASSERT_EQ(object[k], 0x21 + i);
+		}
+	}
+	/* Where no region is, there is nothing to be had in advance either. */
+	EXPECT_EQ(advise(self->pool.memory + self->pool.max_bytes - PAGE, PAGE, MADV_POPULATE_READ),
+		  -EFAULT);
+	EXPECT_EQ(free_one(&self->pool, o), 0);
+}
+
+TEST_F(mapping, a_child_inherits_the_memory_unless_its_parent_advises_against)
+{
+	int64_t o = alloc_one(&self->pool, 64);
+	pid_t pid;
+
+	self->pool.memory[o] = 7;
+	EXPECT_EQ(advise(self->pool.memory, self->pool.max_bytes, MADV_DONTFORK), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(fault_of(self->pool.memory + o) == SIGSEGV ? 0 : 1);
+	EXPECT_EQ(status_of(pid), 0);
+	EXPECT_EQ(advise(self->pool.memory, self->pool.max_bytes, MADV_DOFORK), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(self->pool.memory[o] == 7 ? 0 : 1);
+	EXPECT_EQ(status_of(pid), 0);
+}
+
+TEST_F(mapping, the_memory_can_be_moved_and_cut_but_not_stretched_or_doubled)
+{
+	int64_t o = alloc_one(&self->pool, 4 * PAGE);
+	uint8_t *part, *moved;
+
+	part = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->pool.fd, o);
+	ASSERT_NE(part, MAP_FAILED);
+	memset(part, 0x77, 4 * PAGE);
+	EXPECT_EQ(mremap(part, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE), MAP_FAILED);
+	EXPECT_EQ(errno, EFAULT);
+	EXPECT_EQ(mremap(part, 0, 4 * PAGE, MREMAP_MAYMOVE), MAP_FAILED);
+	EXPECT_EQ(errno, EFAULT);
+	EXPECT_EQ(mremap(part, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL), MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(part[4 * PAGE - 1], 0x77);
+	moved = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_EQ(mremap(part, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, moved), moved);
+	EXPECT_EQ(fault_of(part), SIGSEGV);
+	moved[PAGE] = 0x55;
+	EXPECT_EQ(self->pool.memory[o + PAGE], 0x55);
+	ASSERT_EQ(mremap(moved, 4 * PAGE, 2 * PAGE, 0), moved);
+	EXPECT_EQ(fault_of(moved + 2 * PAGE), SIGSEGV);
+	EXPECT_EQ(self->pool.memory[o + 3 * PAGE], 0x77);
+	munmap(moved, 2 * PAGE);
+}
+
+TEST_F(mapping, what_is_mapped_to_be_read_can_be_hidden_or_run_but_never_written)
+{
+	uint8_t *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->pool.fd, 0);
+	struct iovec mine = { "x", 1 }, there = { map, 1 };
+
+	ASSERT_NE(map, MAP_FAILED);
+	self->pool.memory[0] = 0xc3;
+	EXPECT_EQ(mprotect(map, PAGE, PROT_NONE), 0);
+	EXPECT_EQ(fault_of(map), SIGSEGV);
+	EXPECT_EQ(mprotect(map, PAGE, PROT_READ | PROT_EXEC), 0);
+	EXPECT_EQ(map[0], 0xc3);
+	EXPECT_EQ(mprotect(map, PAGE, PROT_WRITE), -1);
+	EXPECT_EQ(errno, EACCES);
+	EXPECT_EQ(mprotect(map, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC), -1);
+	EXPECT_EQ(errno, EACCES);
+	/* Nor by way of the kernel. */
+	EXPECT_EQ(process_vm_writev(getpid(), &mine, 1, &there, 1, 0), -1);
+	EXPECT_EQ(errno, EFAULT);
+	EXPECT_EQ(self->pool.memory[0], 0xc3);
+	munmap(map, PAGE);
+}
+
+TEST_F(mapping, a_pool_descriptor_is_no_file_to_read_write_cut_or_open_again)
+{
+	char path[64], byte = 0;
+	int64_t o = alloc_one(&self->pool, 2 * PAGE);
+	int fd = self->pool.fd;
+
+	memset(self->pool.memory + o, 0x66, 2 * PAGE);
+	EXPECT_EQ(read(fd, &byte, 1), -1);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(write(fd, &byte, 1), -1);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(lseek(fd, 0, SEEK_SET), -1);
+	EXPECT_EQ(ftruncate(fd, 0), -1);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, o, PAGE), -1);
+	EXPECT_EQ(errno, ENODEV);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	EXPECT_EQ(open(path, O_RDWR), -1);
+	EXPECT_EQ(errno, ENXIO);
+	EXPECT_EQ(truncate(path, 0), -1);
+	for (unsigned long k = 0; k < 2 * PAGE; k++) {
+		ASSERT_EQ(self->pool.memory[o + k], 0x66);
+	}
+	EXPECT_EQ(free_one(&self->pool, o), 0);
 }
 
 TEST_HARNESS_MAIN

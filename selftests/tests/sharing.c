@@ -4,6 +4,7 @@
  * frees or transfers", "The kernel tells who died")
  */
 #include "device.h"
+#include <pthread.h>
 #include "kselftest_harness.h"
 
 FIXTURE(sharing)
@@ -203,6 +204,93 @@ TEST_F(sharing, poll_tells_of_low_memory_and_of_memory_back)
 	EXPECT_EQ(events_of(self->a.fd) & (POLLPRI | POLLOUT), POLLPRI);
 	EXPECT_EQ(free_n(&self->a, n, out), n);
 	EXPECT_EQ(events_of(self->a.fd) & (POLLPRI | POLLOUT), POLLOUT);
+}
+
+/* A thread that sleeps in poll until one of these events comes. */
+struct sleeper {
+	pthread_t thread;
+	struct pollfd p;
+	int answer;
+};
+
+static void *sleep_in_poll(void *arg)
+{
+	struct sleeper *s = arg;
+
+	s->answer = poll(&s->p, 1, 20000);
+	return NULL;
+}
+
+static int fall_asleep(struct sleeper *s, int fd, short events)
+{
+	s->p = (struct pollfd){ .fd = fd, .events = events };
+	if (pthread_create(&s->thread, NULL, sleep_in_poll, s))
+		return -1;
+	usleep(100000);
+	return 0;
+}
+
+/* What woke it; 0: it slept on. */
+static short wake_up(struct sleeper *s)
+{
+	pthread_join(s->thread, NULL);
+	return s->answer == 1 ? s->p.revents : 0;
+}
+
+static uint32_t acknowledge(int fd)
+{
+	struct quarry_stat ack = { .size = sizeof(ack), .flags = QUARRY_STAT_ACK };
+
+	return call(fd, QUARRY_IOC_STAT, &ack) ? ~0U : ack.events;
+}
+
+TEST_F(sharing, who_sleeps_in_poll_is_woken_by_low_memory_by_memory_back_and_by_a_death)
+{
+	static uint64_t out[QUARRY_MAX_BATCH];
+	const short levels = POLLPRI | POLLOUT;
+	struct sleeper s;
+	int up[2], n;
+	pid_t pid;
+
+	acknowledge(self->b.fd);
+	ASSERT_EQ(fall_asleep(&s, self->b.fd, levels), 0);
+	n = alloc_n(&self->a, 16 * KIB, 0, QUARRY_MAX_BATCH, out);
+	EXPECT_EQ(wake_up(&s), POLLPRI);
+	EXPECT_EQ(acknowledge(self->b.fd), QUARRY_EVENT_LOW_MEMORY);
+	EXPECT_EQ(events_of(self->b.fd), 0);
+
+	ASSERT_EQ(fall_asleep(&s, self->b.fd, levels), 0);
+	EXPECT_EQ(free_n(&self->a, n, out), n);
+	EXPECT_EQ(wake_up(&s), POLLOUT);
+	EXPECT_EQ(acknowledge(self->b.fd), QUARRY_EVENT_MEMORY_BACK);
+	EXPECT_EQ(events_of(self->b.fd), 0);
+
+	/* The same from a peer that takes all there is, and is killed. */
+	ASSERT_EQ(pipe(up), 0);
+	ASSERT_EQ(fall_asleep(&s, self->b.fd, levels), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct pool mine;
+
+		if (join(&mine, self->a.fd, 1) ||
+		    alloc_n(&mine, 16 * KIB, 0, QUARRY_MAX_BATCH, out) < 480)
+			_exit(1);
+		tell(up[1]);
+		for (;;)
+			pause();
+	}
+	EXPECT_EQ(wake_up(&s), POLLPRI);
+	wait_for(up[0]);
+	EXPECT_EQ(acknowledge(self->b.fd), QUARRY_EVENT_LOW_MEMORY);
+	ASSERT_EQ(fall_asleep(&s, self->b.fd, POLLIN | levels), 0);
+	kill(pid, SIGKILL);
+	EXPECT_NE(wake_up(&s), 0);
+	EXPECT_EQ(status_of(pid), 128 + SIGKILL);
+	EXPECT_EQ(events_of(self->b.fd), POLLIN | POLLOUT);
+	EXPECT_EQ(acknowledge(self->b.fd), QUARRY_EVENT_PEER_DIED | QUARRY_EVENT_MEMORY_BACK);
+	EXPECT_EQ(events_of(self->b.fd), 0);
+	close(up[0]);
+	close(up[1]);
 }
 
 TEST_F(sharing, poll_tells_a_reaped_client)
