@@ -11,6 +11,7 @@
 #include <linux/uaccess.h>
 
 #include "client.h"
+#include "include/quarry_abi_layout.h"
 #include "ioctl.h"
 #include "pool.h"
 #include "trace.h"

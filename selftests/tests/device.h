@@ -30,6 +30,7 @@
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "../../module/include/quarry_abi_layout.h"
 
 #define PAGE 4096UL
 #define KIB 1024ULL

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "../../../module/include/quarry_abi_layout.h"
 #include "internal.h"
 
 struct quarry_device *quarry_open(const char *path) {

@@ -2,6 +2,7 @@
 // The C++ header: owners and handles.
 #include <quarry/quarry.hpp>
 
+#include "../../../module/include/quarry_abi_layout.h"
 #include "fixture.hpp"
 
 namespace {
