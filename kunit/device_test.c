@@ -4,8 +4,13 @@
  * and calls from it as a program does. Each wrong argument has its errno, and
  * what was refused changed nothing.
  */
+#include <linux/completion.h>
+#include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include "../module/ioctl.h"
 #include "../module/limits.h"
@@ -345,6 +350,210 @@ static void the_creator_alone_looks_after_a_pool(struct kunit *test)
 	quarry_kunit_give_back(test, at);
 }
 
+#define FEW 3
+
+/*
+ * A slot that was never out comes home: of its slab nothing is granted again, and no
+ * object of it changes hands, while all else in the pool goes on. The stray bit is
+ * planted in the slab's own block, whose end is the bitmap of those on their way home.
+ */
+static void objects_of_a_quarantined_slab_are_euclean_by_each_call(struct kunit *test)
+{
+	struct quarry_pool *pool = quarry_kunit_heap(test, 64 * PAGE_SIZE, 64 * PAGE_SIZE);
+	u64 at = quarry_kunit_borrow(test), room = at + 2048, offsets[FEW], bytes, again, other;
+	struct quarry_client *client = quarry_kunit_client(test, pool);
+	struct quarry_client *peer = quarry_kunit_client(test, pool);
+	struct quarry_alloc alloc = {
+		.size = sizeof(alloc), .object_size = 64, .count = FEW, .offsets = room,
+	};
+	struct quarry_free free = { .size = sizeof(free), .count = 1, .offsets = room };
+	struct quarry_transfer move = {
+		.size = sizeof(move), .to_client = peer->id, .count = 1, .offsets = room,
+	};
+	struct quarry_stat stat = { .size = sizeof(stat) };
+	struct quarry_verify verify = { .size = sizeof(verify) };
+	struct quarry_class_stat class;
+	u32 slots, *remote;
+	size_t meta;
+	void *block;
+
+	quarry_kunit_expect_corruptions(1);
+	KUNIT_ASSERT_EQ(test, quarry_kunit_take(client, 2048, 8, &other), 0);
+	KUNIT_ASSERT_EQ(test, CALL(client, ALLOC, &alloc), 0L);
+	KUNIT_ASSERT_EQ(test, alloc.done, (u32)FEW);
+	block = quarry_watch_last_block(&meta);
+	peek(test, offsets, room, sizeof(offsets));
+	stat.classes = at + 1024;
+	stat.class_count = QUARRY_MAX_CLASSES;
+	KUNIT_ASSERT_EQ(test, CALL(client, STAT, &stat), 0L);
+	do {
+		peek(test, &class, stat.classes, sizeof(class));
+		stat.classes += sizeof(class);
+	} while (class.size != 64);
+	KUNIT_ASSERT_EQ(test, class.slabs, 1U);
+	KUNIT_ASSERT_EQ(test, class.live, (u64)FEW);
+	slots = class.live + class.free;
+	bytes = slots * 64ULL;
+	remote = (u32 *)((u8 *)block + meta) - DIV_ROUND_UP(slots, 32);
+	KUNIT_ASSERT_EQ(test, remote[(slots - 1) / 32], 0U);
+	KUNIT_EXPECT_EQ(test, stat.events & QUARRY_EVENT_CORRUPTION, 0U);
+
+	remote[(slots - 1) / 32] = 1U << (slots - 1) % 32;
+	poke(test, room, &offsets[2], sizeof(u64));
+	KUNIT_EXPECT_EQ(test, CALL(client, FREE, &free), 0L);
+	memset(&stat, 0, sizeof(stat));
+	stat.size = sizeof(stat);
+	stat.flags = QUARRY_STAT_ACK;
+	KUNIT_ASSERT_EQ(test, CALL(client, STAT, &stat), 0L);
+	KUNIT_EXPECT_EQ(test, stat.corruptions, (u64)1);
+	KUNIT_EXPECT_EQ(test, stat.events & QUARRY_EVENT_CORRUPTION, (u32)QUARRY_EVENT_CORRUPTION);
+	KUNIT_EXPECT_EQ(test, stat.objects, (u64)FEW);
+
+	poke(test, room, &offsets[0], sizeof(u64));
+	KUNIT_EXPECT_EQ(test, CALL(client, FREE, &free), (long)-EUCLEAN);
+	KUNIT_EXPECT_EQ(test, CALL(client, TRANSFER, &move), (long)-EUCLEAN);
+	KUNIT_EXPECT_EQ(test, CALL(peer, FREE, &free), (long)-EUCLEAN);
+	/* A batch stops there, and says so. */
+	poke(test, room, &other, sizeof(u64));
+	poke(test, room + 8, &offsets[1], sizeof(u64));
+	free.count = 2;
+	KUNIT_EXPECT_EQ(test, CALL(client, FREE, &free), 0L);
+	KUNIT_EXPECT_EQ(test, free.done, 1U);
+	KUNIT_EXPECT_EQ(test, (int)free.error, EUCLEAN);
+	/* The pool serves on, from elsewhere. */
+	alloc.count = 1;
+	KUNIT_EXPECT_EQ(test, CALL(client, ALLOC, &alloc), 0L);
+	peek(test, &again, room, sizeof(again));
+	KUNIT_EXPECT_TRUE(test, again < round_down(offsets[0], bytes) ||
+			  again >= round_down(offsets[0], bytes) + bytes);
+	free.count = 1;
+	KUNIT_EXPECT_EQ(test, CALL(client, FREE, &free), 0L);
+	KUNIT_EXPECT_EQ(test, CALL(client, VERIFY, &verify), 0L);
+	/* Its client's death takes even these back from it. */
+	memset(&stat, 0, sizeof(stat));
+	stat.size = sizeof(stat);
+	KUNIT_EXPECT_EQ(test, CALL(peer, STAT, &stat), 0L);
+	KUNIT_EXPECT_EQ(test, stat.objects, (u64)FEW - 1);
+	quarry_client_reap(client);
+	memset(&stat, 0, sizeof(stat));
+	stat.size = sizeof(stat);
+	KUNIT_EXPECT_EQ(test, CALL(peer, STAT, &stat), 0L);
+	KUNIT_EXPECT_EQ(test, stat.objects, (u64)0);
+	KUNIT_EXPECT_EQ(test, stat.reaped_objects, (u64)FEW - 1);
+	quarry_kunit_give_back(test, at);
+}
+
+struct keeper {
+	struct quarry_pool *pool;
+	struct completion kept, release, done;
+};
+
+static int keep_growth(void *arg)
+{
+	struct keeper *keeper = arg;
+
+	mutex_lock(&keeper->pool->grow);
+	complete(&keeper->kept);
+	wait_for_completion(&keeper->release);
+	mutex_unlock(&keeper->pool->grow);
+	complete(&keeper->done);
+	return 0;
+}
+
+/* What takes memory, or would wait for who does, ends with the caller; what gives back works on. */
+static void a_killed_caller_gets_eintr_and_takes_nothing(struct kunit *test)
+{
+	struct quarry_pool *pool = quarry_kunit_heap(test, 8 * PAGE_SIZE, 64 * PAGE_SIZE);
+	u64 at = quarry_kunit_borrow(test), room = at + 2048, offset;
+	struct quarry_client *client = quarry_kunit_client(test, pool);
+	struct quarry_pool_create create = {
+		.size = sizeof(create), .node = -1, .bytes = PAGE_SIZE, .max_bytes = PAGE_SIZE,
+	};
+	struct quarry_alloc alloc = {
+		.size = sizeof(alloc), .object_size = 64, .count = 40, .offsets = room,
+	};
+	struct quarry_free free = { .size = sizeof(free), .count = 1, .offsets = room };
+	struct quarry_region region = { .size = sizeof(region), .node = -1, .bytes = PAGE_SIZE };
+	struct quarry_verify verify = { .size = sizeof(verify) };
+	struct keeper keeper = { .pool = pool };
+	struct quarry_account *account = quarry_account_get();
+	u64 pools = quarry_charged(account, QUARRY_CHARGE_POOLS);
+
+	init_completion(&keeper.kept);
+	init_completion(&keeper.release);
+	init_completion(&keeper.done);
+	KUNIT_ASSERT_EQ(test, quarry_kunit_take(client, 64, 8, &offset), 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(kthread_run(keep_growth, &keeper, "quarry-keeper")));
+	wait_for_completion(&keeper.kept);
+
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+	KUNIT_EXPECT_TRUE(test, fatal_signal_pending(current));
+	KUNIT_EXPECT_EQ(test, CALL(client, ALLOC, &alloc), (long)-EINTR);
+	KUNIT_EXPECT_EQ(test, CALL(client, REGION_ADD, &region), (long)-EINTR);
+	KUNIT_EXPECT_EQ(test, CALL(client, REGION_REMOVE, &region), (long)-EINTR);
+	KUNIT_EXPECT_EQ(test, CALL(client, VERIFY, &verify), (long)-EINTR);
+	KUNIT_EXPECT_EQ(test, CALL(NULL, POOL_CREATE, &create), (long)-EINTR);
+	poke(test, room, &offset, sizeof(offset));
+	KUNIT_EXPECT_EQ(test, CALL(client, FREE, &free), 0L);
+	flush_signals(current);
+	disallow_signal(SIGKILL);
+
+	complete(&keeper.release);
+	wait_for_completion(&keeper.done);
+	KUNIT_EXPECT_EQ(test, pool->pages, (u64)8);
+	KUNIT_EXPECT_EQ(test, quarry_charged(account, QUARRY_CHARGE_POOLS), pools);
+	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)0);
+	quarry_account_put(account);
+	quarry_kunit_give_back(test, at);
+}
+
+/*
+ * A client area is one page, which nothing can split; a longer one could be. So what the
+ * mapping answers is asked of itself, on a file of the device's own.
+ */
+static void the_area_refuses_to_be_split(struct kunit *test)
+{
+	struct quarry_pool *pool = quarry_kunit_heap(test, PAGE_SIZE, PAGE_SIZE);
+	u64 at = quarry_kunit_borrow(test);
+	struct quarry_client *client;
+	struct vm_area_struct *vma;
+	unsigned long area, memory;
+	struct file *file;
+
+	file = quarry_poolfs_file(pool, &quarry_client_fops);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	KUNIT_ASSERT_EQ(test, quarry_client_create(pool, true, &client), 0);
+	file->private_data = client;
+	area = vm_mmap(file, 0, quarry_client_area_bytes(), PROT_READ, MAP_SHARED,
+		       QUARRY_CLIENT_AREA_OFFSET);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(area));
+	memory = vm_mmap(file, 0, PAGE_SIZE, PROT_READ, MAP_SHARED, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(memory));
+	mmap_read_lock(current->mm);
+	vma = find_vma(current->mm, area);
+	KUNIT_EXPECT_EQ(test, vma->vm_start, area);
+	KUNIT_EXPECT_EQ(test, vma->vm_end - vma->vm_start, (unsigned long)quarry_client_area_bytes());
+	KUNIT_EXPECT_EQ(test, vma->vm_flags & (VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP),
+			(unsigned long)(VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP));
+	if (vma->vm_ops->may_split)
+		KUNIT_EXPECT_EQ(test, vma->vm_ops->may_split(vma, area + PAGE_SIZE), -EINVAL);
+	else
+		KUNIT_FAIL(test, "nothing is asked before a split");
+	/* The pool's memory may be cut anywhere. */
+	vma = find_vma(current->mm, memory);
+	KUNIT_EXPECT_NULL(test, vma->vm_ops->may_split);
+	mmap_read_unlock(current->mm);
+	KUNIT_EXPECT_EQ(test, atomic_read(&client->area_maps), 1);
+	KUNIT_EXPECT_EQ(test, vm_munmap(memory, PAGE_SIZE), 0);
+	KUNIT_EXPECT_FALSE(test, client->dead);
+	KUNIT_EXPECT_EQ(test, vm_munmap(area, quarry_client_area_bytes()), 0);
+	KUNIT_EXPECT_TRUE(test, client->dead);
+	fput(file);
+	flush_delayed_fput();
+	quarry_kunit_give_back(test, at);
+}
+
 static struct kunit_case device_cases[] = {
 	KUNIT_CASE(every_number_answers_on_its_descriptor_alone),
 	KUNIT_CASE(every_structure_is_measured_and_its_flags_are_known),
@@ -353,6 +562,9 @@ static struct kunit_case device_cases[] = {
 	KUNIT_CASE(a_batch_goes_out_and_home_and_a_part_says_why),
 	KUNIT_CASE(another_mm_and_a_dead_client_get_info_and_stat_alone),
 	KUNIT_CASE(the_creator_alone_looks_after_a_pool),
+	KUNIT_CASE(objects_of_a_quarantined_slab_are_euclean_by_each_call),
+	KUNIT_CASE(a_killed_caller_gets_eintr_and_takes_nothing),
+	KUNIT_CASE(the_area_refuses_to_be_split),
 	{}
 };
 

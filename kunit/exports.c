@@ -79,5 +79,8 @@ EXPORT_SYMBOL_GPL(quarry_uncharge);
 EXPORT_SYMBOL_GPL(quarry_charged);
 EXPORT_SYMBOL_GPL(quarry_errno);
 EXPORT_SYMBOL_GPL(quarry_error_text);
+EXPORT_SYMBOL_GPL(quarry_client_area_bytes);
+EXPORT_SYMBOL_GPL(quarry_client_fops);
+EXPORT_SYMBOL_GPL(quarry_poolfs_file);
 EXPORT_SYMBOL_GPL(quarry_control_ioctl);
 EXPORT_SYMBOL_GPL(quarry_client_ioctl);

@@ -48,6 +48,8 @@ struct quarry_watch_counts {
 
 void quarry_watch_reset(void);
 void quarry_watch_read(struct quarry_watch_counts *counts);
+/* The block of metadata that was taken last, and its bytes as they were asked for. */
+void *quarry_watch_last_block(size_t *bytes);
 /* Refuse the calling task's @nth request for metadata from now on (1: the next); 0: none. */
 void quarry_watch_refuse(unsigned int nth, bool all_later);
 /* Time every hold of a lock of the core. */

@@ -71,6 +71,19 @@ void quarry_watch_read(struct quarry_watch_counts *out)
 }
 EXPORT_SYMBOL_GPL(quarry_watch_read);
 
+/* For cases that run alone. */
+static struct {
+	void *meta;
+	size_t bytes;
+} last_block;
+
+void *quarry_watch_last_block(size_t *bytes)
+{
+	*bytes = last_block.bytes;
+	return last_block.meta;
+}
+EXPORT_SYMBOL_GPL(quarry_watch_last_block);
+
 void quarry_watch_refuse(unsigned int nth, bool all_later)
 {
 	orders.countdown = nth;
@@ -268,6 +281,8 @@ void *__wrap_quarry_os_meta_alloc(size_t bytes, enum quarry_context context)
 	if (meta) {
 		atomic64_inc(&counts.blocks);
 		atomic64_add(bytes, &counts.bytes);
+		WRITE_ONCE(last_block.meta, meta);
+		WRITE_ONCE(last_block.bytes, bytes);
 	}
 	return meta;
 }

@@ -173,7 +173,7 @@ TEST_F(client, the_area_cannot_be_moved_resized_or_mapped_twice)
 
 	/*
 	 * One page cannot be split: whoever makes the area longer tries it here, too. That the
-	 * mapping refuses is shown by the KUnit case quarry_calls.the_area_refuses_to_be_split.
+	 * mapping refuses is shown by the KUnit case quarry_device.the_area_refuses_to_be_split.
 	 */
 	ASSERT_EQ(self->pool.area_bytes, PAGE);
 	EXPECT_EQ(mremap(self->pool.area, self->pool.area_bytes, 2 * self->pool.area_bytes,
