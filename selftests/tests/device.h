@@ -345,4 +345,29 @@ static inline int set_parameter(const char *name, long value)
 	return fclose(f) ? -errno : 0;
 }
 
+/* Writes a text to a file of the kernel's, which is emptied before. */
+static inline int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return n < 0 ? -errno : 0;
+}
+
+/* How often the OOM killer has killed since boot. */
+static inline long oom_kills(void)
+{
+	char line[256];
+	long kills = 0;
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "oom_kill %ld", &kills);
+	if (f)
+		fclose(f);
+	return kills;
+}
+
 #endif /* QUARRY_SELFTEST_DEVICE_H */

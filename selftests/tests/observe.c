@@ -11,16 +11,6 @@
 #define TRACING "/sys/kernel/tracing/"
 #define EVENTS TRACING "events/quarry/"
 
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
-	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-
-	if (fd >= 0)
-		close(fd);
-	return n < 0 ? -errno : 0;
-}
-
 /* A whole file, at most 1 MiB, to be freed. */
 static char *slurp(const char *path)
 {

@@ -80,6 +80,40 @@ TEST_F(sharing, twenty_clients_can_own_objects_of_one_slab)
 	EXPECT_EQ(stat_of(self->a.fd).objects, 0);
 }
 
+TEST_F(sharing, when_the_owner_records_of_a_slab_are_used_up_transfer_is_etoomanyrefs)
+{
+	enum { CLIENTS = 80 };
+	static struct pool peers[CLIENTS];
+	uint64_t out[CLIENTS];
+	struct pool small;
+	int moved = 0, last = 0;
+
+	/* The smallest table of owners beyond a slab's fifteen: 48. */
+	ASSERT_EQ(create_heap(&small, 64 * KIB, 64 * KIB), 0);
+	ASSERT_EQ(alloc_n(&small, 64, 0, CLIENTS, out), CLIENTS);
+	for (; moved < CLIENTS; moved++) {
+		ASSERT_EQ(join(&peers[moved], small.fd, 1), 0);
+		last = transfer_n(&small, peers[moved].client, 1, &out[moved]);
+		if (last != 1)
+			break;
+	}
+	EXPECT_EQ(last, -ETOOMANYREFS);
+	EXPECT_EQ(moved, 14 + 48);
+	/* It is still the giver's, and a client that has a record takes it. */
+	EXPECT_EQ(stat_of(peers[moved].fd).client_objects, 0);
+	EXPECT_EQ(stat_of(small.fd).transfers, (uint64_t)moved);
+	EXPECT_EQ(transfer_n(&small, peers[0].client, 1, &out[moved]), 1);
+	EXPECT_EQ(free_one(&peers[0], out[moved]), 0);
+	EXPECT_EQ(verify(small.fd), 0);
+	/* A death makes room for another owner. */
+	leave(&peers[20]);
+	EXPECT_EQ(transfer_n(&small, peers[moved].client, 1, &out[moved + 1]), 1);
+	EXPECT_EQ(verify(small.fd), 0);
+	for (int i = 0; i <= moved; i++)
+		leave(&peers[i]);
+	leave(&small);
+}
+
 TEST_F(sharing, a_receiver_that_dies_gives_back_what_it_received)
 {
 	int up[2], down[2];
