@@ -5,6 +5,7 @@
  */
 #include "device.h"
 #include <pthread.h>
+#include <time.h>
 #include "kselftest_harness.h"
 
 FIXTURE(sharing)
@@ -203,24 +204,70 @@ static short events_of(int fd)
 	return p.revents;
 }
 
+/*
+ * A thread that sleeps in poll until one of these events comes. Who is not woken finds the
+ * event all the same when its time is over: so what counts is when it came back.
+ */
+enum { SLEEP_MS = 30000, WOKEN_MS = 25000 };
+
+struct sleeper {
+	pthread_t thread;
+	struct pollfd p;
+	int answer;
+	long ms;
+};
+
+static long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000L + t.tv_nsec / 1000000;
+}
+
+static void *sleep_in_poll(void *arg)
+{
+	struct sleeper *s = arg;
+	long start = now_ms();
+
+	s->answer = poll(&s->p, 1, SLEEP_MS);
+	s->ms = now_ms() - start;
+	return NULL;
+}
+
+static int fall_asleep(struct sleeper *s, int fd, short events)
+{
+	s->p = (struct pollfd){ .fd = fd, .events = events };
+	if (pthread_create(&s->thread, NULL, sleep_in_poll, s))
+		return -1;
+	usleep(100000);
+	return 0;
+}
+
+/* What woke it; 0: it slept on. */
+static short wake_up(struct sleeper *s)
+{
+	pthread_join(s->thread, NULL);
+	return s->answer == 1 && s->ms < WOKEN_MS ? s->p.revents : 0;
+}
+
 TEST_F(sharing, poll_tells_of_a_dead_peer_until_it_is_acknowledged)
 {
 	struct quarry_stat ack = { .size = sizeof(ack), .flags = QUARRY_STAT_ACK };
-	struct pollfd p = { .fd = self->a.fd, .events = POLLIN };
+	struct sleeper s;
 	pid_t pid;
 
 	EXPECT_EQ(events_of(self->a.fd) & POLLIN, 0);
+	ASSERT_EQ(fall_asleep(&s, self->a.fd, POLLIN), 0);
 	pid = fork();
 	if (pid == 0) {
 		struct pool mine;
 
 		if (join(&mine, self->a.fd, 1) || alloc_one(&mine, 64) < 0)
 			_exit(1);
-		usleep(50000);
 		raise(SIGKILL);
 	}
-	EXPECT_EQ(poll(&p, 1, 10000), 1);	/* it wakes */
-	EXPECT_EQ(p.revents & POLLIN, POLLIN);
+	EXPECT_EQ(wake_up(&s), POLLIN);
 	status_of(pid);
 	EXPECT_EQ(events_of(self->a.fd) & POLLIN, POLLIN);
 	ASSERT_EQ(call(self->a.fd, QUARRY_IOC_STAT, &ack), 0);
@@ -238,37 +285,6 @@ TEST_F(sharing, poll_tells_of_low_memory_and_of_memory_back)
 	EXPECT_EQ(events_of(self->a.fd) & (POLLPRI | POLLOUT), POLLPRI);
 	EXPECT_EQ(free_n(&self->a, n, out), n);
 	EXPECT_EQ(events_of(self->a.fd) & (POLLPRI | POLLOUT), POLLOUT);
-}
-
-/* A thread that sleeps in poll until one of these events comes. */
-struct sleeper {
-	pthread_t thread;
-	struct pollfd p;
-	int answer;
-};
-
-static void *sleep_in_poll(void *arg)
-{
-	struct sleeper *s = arg;
-
-	s->answer = poll(&s->p, 1, 20000);
-	return NULL;
-}
-
-static int fall_asleep(struct sleeper *s, int fd, short events)
-{
-	s->p = (struct pollfd){ .fd = fd, .events = events };
-	if (pthread_create(&s->thread, NULL, sleep_in_poll, s))
-		return -1;
-	usleep(100000);
-	return 0;
-}
-
-/* What woke it; 0: it slept on. */
-static short wake_up(struct sleeper *s)
-{
-	pthread_join(s->thread, NULL);
-	return s->answer == 1 ? s->p.revents : 0;
 }
 
 static uint32_t acknowledge(int fd)
