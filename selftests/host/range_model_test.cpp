@@ -42,6 +42,7 @@ TEST(RangeModel, EveryRandomStepAgreesWithANaiveModelAndTheAuditAfterIt) {
         {.capacity = u64{60000} << 8, .granule = 256, .max_live = 60, .aligns = {4096, 65536}},
         {.capacity = u64{1} << 62, .granule = 4, .max_live = 50, .aligns = {8, 16, u64{1} << 40}},
         {.capacity = 20000, .max_live = 64, .max_capacity = 40000, .aligns = {4, 64}},
+        {.capacity = 5000, .max_live = 64, .aligns = {8}},
     };
     random_streams<u64>(shapes);
 }
@@ -51,6 +52,7 @@ TEST(RangeModel, EveryRandomStepAgreesWithTheModelWithNarrowWords) {
         {.capacity = 200, .max_live = 200},
         {.capacity = 300 * 8, .granule = 8, .max_live = 25, .max_capacity = 8 * 330, .aligns = {16}},
         {.capacity = 60000, .max_live = 60, .aligns = {16, 4096}},
+        {.capacity = 5000, .max_live = 64},
         {.capacity = (u64{1} << 30) * 4096, .granule = 4096, .max_live = 50, .aligns = {1 << 20}},
     });
 }

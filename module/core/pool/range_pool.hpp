@@ -215,7 +215,7 @@ private:
     };
 
     static u64 nodes_for(const RangeShape& s) {
-        return NodeTable<u64, NoSteps>::layout(s.capacity >> lowest_bit(s.granule), s.max_live).nodes();
+        return NodeTable<u64, NoSteps>::layout(s.capacity >> lowest_bit(s.granule), s.max_live).numbers();
     }
     static u64 owners_bytes(u64 nodes) { return nodes * sizeof(Owner); }
     u64 owners_bytes() const { return owners_bytes(ranges_.nodes()); }

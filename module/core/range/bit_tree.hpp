@@ -28,6 +28,7 @@ public:
 
     void attach(u64* words, u64 count) {
         levels_ = 0;
+        count_ = count;
         do {
             count = (count + 63) / 64;
             level_[levels_++] = words;
@@ -36,6 +37,8 @@ public:
     }
 
     bool has(u64 n) const { return level_[0][n / 64] >> (n % 64) & 1; }
+    // The members from n / 64 * 64 on, 64 at most.
+    u64 word_of(u64 n) const { return level_[0][n / 64]; }
 
     void set(u64 n) {
         for (unsigned k = 0; k < levels_; ++k) {
@@ -78,18 +81,41 @@ public:
         return n;
     }
 
-    // Does each summary say what is below it? For the audit.
-    bool consistent(u64 count) const {
-        for (unsigned k = 0; k + 1 < levels_; ++k) {
+    // The least member that is `n` at least, or kNone. n <= count.
+    u64 at_least(u64 n) const {
+        u64 count = count_;
+        unsigned k = 0;
+        for (;; ++k) {
+            if (n >= count) return kNone;
+            Steps::step();
+            const u64 above = level_[k][n / 64] & (~u64{0} << (n % 64));
+            if (above != 0) {
+                n = n / 64 * 64 + lowest_bit(above);
+                break;
+            }
+            if (k + 1 == levels_) return kNone;
+            n = n / 64 + 1;
             count = (count + 63) / 64;
-            for (u64 i = 0; i < count; ++i)
-                if ((level_[k + 1][i / 64] >> (i % 64) & 1) != (level_[k][i] != 0)) return false;
+        }
+        while (k-- > 0) {
+            Steps::step();
+            n = n * 64 + lowest_bit(level_[k][n]);
+        }
+        return n;
+    }
+
+    // Does each summary say what is below it, on the way from `n` up? For the audit.
+    bool consistent(u64 n) const {
+        for (unsigned k = 0; k + 1 < levels_; ++k) {
+            n /= 64;
+            if ((level_[k + 1][n / 64] >> (n % 64) & 1) != (level_[k][n] != 0)) return false;
         }
         return true;
     }
 
 private:
     u64* level_[6] = {};
+    u64 count_ = 0;
     unsigned levels_ = 0;
 };
 

@@ -32,10 +32,13 @@
 //
 // Costs: allocate, free, try_reallocate, size_of, range_at: O(log(capacity / granule)) steps
 // at worst (step_bound() says how many), about ten mostly, whatever is live. A step is a node,
-// a home of four, a list, or a word of a bitmap. init, reset, grow_capacity with tables: O(metadata).
-// Metadata: required_meta_bytes(); about 120 bytes for each range that can be live with Word
-// u32, 200 with u64, 8 more for each alignment, and at most 30 KiB for each index by size. Of
-// that a call touches some six cache lines; most of the rest stands by for the worst case.
+// a home of eight, a list, or a word of a bitmap. init, reset, grow_capacity with tables:
+// O(metadata).
+// Metadata: required_meta_bytes(); 75 to 85 bytes for each range that can be live with Word u32,
+// 105 to 115 with u64; where the capacity is more than 256 granules for each, up to 32 and 64
+// more; 8 for each alignment, and at most 30 KiB for each index by size. Of that 10 to 16 bytes
+// are where ranges live; a pair of free and allocation touches one line of those that is not
+// in the nearest cache, and mostly no other such. The rest stands by for the worst case.
 //
 // Word: u64 serves any capacity; u32 halves what is touched, for less than 2^31 granules.
 // Context: any, but init and grow_capacity with tables (task). One caller at a time: whoever
@@ -46,7 +49,8 @@
 
 #include "../base/audit.hpp"
 #include "../platform/platform.hpp"
-#include "range_shape.hpp"
+#include "free_ranges.hpp"
+#include "node_table.hpp"
 
 namespace quarry {
 
@@ -55,13 +59,11 @@ class RangeAudit;
 
 template <Platform P, typename Word = u64, typename Steps = NoSteps>
 class RangeAllocator {
-    using Node = RangeNode<Word>;
-    using Free = FreeRange<Word>;
-
-    using Records = FreeSizes<Word>;
-    using Aligned = AlignedSizes<Word>;
-    using Sizes = SizeIndex<Records, Steps>;
-    using Plan = RangePlan<Word, Sizes, Steps>;
+    using Nodes = NodeTable<Word, Steps>;
+    using Spot = typename Nodes::Spot;
+    using Place = typename Nodes::Place;
+    using Frees = FreeRanges<Word, Steps>;
+    using Plan = typename Frees::Plan;
 
 public:
     RangeAllocator() = default;
@@ -136,9 +138,10 @@ public:
         tables_ = static_cast<char*>(tables);
         plan_ = grown(bytes);
         nodes_.widen(plan_.granule_bits());
-        attach_sizes();
-        for (u32 i = nodes_[0].next; i != 0; i = nodes_[i].next)
-            if (!nodes_[i].live()) index(nodes_[i].free_range());
+        frees_.attach_tables(tables_);
+        Spot s;
+        for (bool more = nodes_.first(s); more; more = nodes_.next(s))
+            if (nodes_.is_free(s)) frees_.index(nodes_.free_range(s));
         extend(bytes >> plan_.shift);
         return Error::none;
     }
@@ -149,14 +152,19 @@ public:
         if (!records_) return Error::uninitialised;
         const u64 end = bytes >> plan_.shift;
         if (end == 0 || bytes & granule_mask() || end >= plan_.capacity) return Error::invalid;
-        const u32 last = nodes_[0].prev;
-        const u64 start = nodes_[last].start;
-        if (nodes_[last].live() || start > end) return Error::busy;
+        Spot last;
+        if (!nodes_.last(last) || !nodes_.is_free(last) || nodes_.start(last) > end)
+            return Error::busy;
         free_granules_ -= plan_.capacity - end;
-        if (start == end)
-            remove_free(last);
-        else
-            resize_free(last, end - start);
+        const u32 f = nodes_.free_range(last);
+        if (nodes_.start(last) == end) {
+            frees_.unindex(f);
+            nodes_.set_live(last, f);
+            nodes_.remove(last);
+            frees_.release(f);
+        } else {
+            frees_.change(f, frees_[f].start, end - frees_[f].start);
+        }
         plan_.capacity = end;
         return Error::none;
     }
@@ -167,72 +175,80 @@ public:
     // invalid (size 0, align no power of two), too_large (above the capacity), out_of_nodes,
     // pool_full, uninitialised.
     Result<RangeHandle> allocate(u64 size, u64 align = 1) {
-        if (size - 1 >= capacity() || !is_power_of_two(align)) [[unlikely]]
+        if ((size - 1) >> plan_.shift >= plan_.capacity || !is_power_of_two(align)) [[unlikely]]
             return wrong_request(size, align);
         if (live_ == plan_.max_live) [[unlikely]] return Error::out_of_nodes;
         const u64 n = granules(size);
         if (align > u64{1} << plan_.shift) return allocate_aligned(n, align >> plan_.shift);
-        if (n < kExact && plan_.aligns == 0) {
-            const u32 size = sizes_.find_exact(static_cast<u32>(n));
-            if (size < kExact) [[likely]] return cut(size, static_cast<u32>(n));
-        }
-        const u32 best = sizes_.find(n);
+        const u32 best = frees_.find(n);
         if (best == 0) [[unlikely]] return Error::pool_full;
-        return carve(best, nodes_[frees_[best].node].start, n);
+        return cut(best, n);
     }
 
     // Frees a live range and answers its size in bytes. Errors: see above; uninitialised.
     Result<u64> free(RangeHandle handle) {
-        if (!names(handle)) [[unlikely]] return wrong_handle(handle);
-        return give_back(handle.node);
+        Place p, left, right;
+        const u64 start = handle.offset >> plan_.shift;
+        if (in_space(handle.offset) && nodes_.find(start, p) && nodes_.number(p) == handle.node &&
+            nodes_.beside(p, start, left, right) && !nodes_.is_free(p)) [[likely]]
+            return give_back(p, start, left, right);
+        return free_rare(handle);
     }
     Result<u64> free(Offset offset) {
-        const u32 node = live_at(offset);
-        if (node == 0) [[unlikely]] return wrong_offset(offset);
-        return give_back(node);
+        Place p, left, right;
+        const u64 start = offset >> plan_.shift;
+        if (in_space(offset) && nodes_.find(start, p) && nodes_.beside(p, start, left, right) &&
+            !nodes_.is_free(p)) [[likely]]
+            return give_back(p, start, left, right);
+        return free_rare(offset);
     }
 
     // Makes a live range shorter or longer where it stands, and answers its new size in bytes.
     // Errors: those of free; invalid (size 0), cannot_grow (what is behind is not free, or small).
     Result<u64> try_reallocate(RangeHandle handle, u64 size) {
-        if (!names(handle)) return wrong_handle(handle);
-        return resize(handle.node, size);
+        Spot s;
+        if (!names(handle, s)) return wrong_handle(handle);
+        return resize(s, size);
     }
     Result<u64> try_reallocate(Offset offset, u64 size) {
-        const u32 node = live_at(offset);
-        if (node == 0) return wrong_offset(offset);
-        return resize(node, size);
+        Spot s;
+        if (!live_at(offset, s)) return wrong_offset(offset);
+        return resize(s, size);
     }
 
     // ---- questions ----
 
     // Bytes of a live range. Errors: those of free.
     Result<u64> size_of(RangeHandle handle) const {
-        if (!names(handle)) return wrong_handle(handle);
-        return nodes_[handle.node].live_size() << plan_.shift;
+        Spot s;
+        if (!names(handle, s)) return wrong_handle(handle);
+        return view(s).size;
     }
     Result<u64> size_of(Offset offset) const {
-        const u32 node = live_at(offset);
-        if (node == 0) return wrong_offset(offset);
-        return nodes_[node].live_size() << plan_.shift;
+        Spot s;
+        if (!live_at(offset, s)) return wrong_offset(offset);
+        return view(s).size;
     }
     // The handle of the live range that starts at `offset`. Errors: those of free.
     Result<RangeHandle> find(Offset offset) const {
-        const u32 node = live_at(offset);
-        if (node == 0) return wrong_offset(offset);
-        return RangeHandle{offset, node};
+        Spot s;
+        if (!live_at(offset, s)) return wrong_offset(offset);
+        return RangeHandle{offset, nodes_.number(s)};
     }
     // The live range of this node, as a caller's own table names it. Errors: not_found.
     Result<RangeHandle> named(u32 node) const {
-        if (node < 4 || node >= nodes() || !nodes_[node].live()) return Error::not_found;
-        return RangeHandle{u64{nodes_[node].start} << plan_.shift, node};
+        Spot s;
+        if (!records_ || !nodes_.named(node, s) || nodes_.is_free(s)) return Error::not_found;
+        return RangeHandle{nodes_.start(s) << plan_.shift, node};
     }
     // The range, live or free, that holds this byte: so whoever iterates in steps can let go
     // of the lock between, and go on at offset + size. Errors: out_of_range, uninitialised.
     Result<RangeView> range_at(Offset offset) const {
         if (!records_) return Error::uninitialised;
         if (offset >= capacity()) return Error::out_of_range;
-        return view(nodes_.at_most(offset >> plan_.shift));
+        Spot s;
+        if (!nodes_.at_most(offset >> plan_.shift, s)) return Error::not_found;
+        return view(s);
     }
 
     // Bytes. All of these: O(1), largest_available O(log).
@@ -242,7 +258,7 @@ public:
     u64 total_available() const { return free_granules_ << plan_.shift; }
     u64 largest_available() const {
         if (!records_) return 0;
-        const u32 f = sizes_.greatest();
+        const u32 f = frees_.greatest();
         return f ? u64{frees_[f].size} << plan_.shift : 0;
     }
     bool is_empty() const { return live_ == 0; }
@@ -254,7 +270,7 @@ public:
 
     RangeReport report() const {
         return {capacity(),  total_available(), largest_available(),
-                free_ranges(), live_,            plan_.max_live};
+                records_ ? frees_.count() : 0, live_, plan_.max_live};
     }
     // fn(const RangeView&) for each, by offset. fn changes nothing here. O(ranges).
     template <typename Fn>
@@ -267,27 +283,27 @@ public:
     template <typename Fn>
     void for_each_free_size(Fn&& fn) const {
         if (!records_) return;
-        sizes_.for_each_bin(free_ranges(), [&](u64 least, u64 ranges) {
+        frees_.sizes().for_each_bin([&](u64 least, u64 ranges) {
             fn(least << plan_.shift, ranges);
         });
     }
 
     // Most steps that one call can take, of those that are O(log).
     u64 step_bound() const {
-        const u64 by_size = 4 + 2 * Sizes::depth_for(plan_.max_capacity, plan_.number_bits());
-        const u64 by_offset = 2 * u64{nodes_.depth()} + 16;
-        return 16 + (1 + plan_.aligns) * 4 * by_size + 4 * by_offset;
+        const u64 by_size = 4 + 2 * Frees::Sizes::depth_for(plan_.max_capacity, plan_.number_bits());
+        // At worst a free: find twice, on and back (two trees each), remove twice; and chains.
+        const u64 by_offset = 10 * u64{nodes_.depth()} + 80;
+        return 16 + (1 + plan_.aligns) * 4 * by_size + by_offset;
     }
 
-    // Compares everything with everything. O(metadata). Context: any, long.
-    void verify(Audit& audit) const { RangeAudit<P, Word, Steps>(*this, audit).run(); }
+    // Compares everything with everything. O(metadata). Context: any, long. In steps: RangeAudit.
+    void verify(Audit& audit) const {
+        RangeAudit<P, Word, Steps> whole(*this, audit);
+        while (whole.step(u32{1} << 30)) {}
+    }
 
 private:
     friend class RangeAudit<P, Word, Steps>;
-
-    static constexpr unsigned kCandidates = 8;
-    static constexpr u64 kExact = Sizes::kExact;
-    static constexpr u32 kDump = NodeTable<Word, Steps>::kDump;
 
     u64 granule_mask() const { return (u64{1} << plan_.shift) - 1; }
     // size is 1 at least.
@@ -304,270 +320,208 @@ private:
         if (offset >= capacity()) return Error::out_of_range;
         if (offset & granule_mask()) return Error::misaligned;
         // Ranges follow each other without a gap: the last that starts before holds it.
-        const u32 holder = nodes_.at_most(offset >> plan_.shift);
-        return nodes_[holder].live() ? Error::not_object : Error::already_free;
+        Spot holder;
+        if (!nodes_.at_most(offset >> plan_.shift, holder)) return Error::not_found;
+        return nodes_.is_free(holder) ? Error::already_free : Error::not_object;
     }
     Error wrong_handle(RangeHandle handle) const {
-        return live_at(handle.offset) ? Error::not_found : wrong_offset(handle.offset);
+        Spot s;
+        return live_at(handle.offset, s) ? Error::not_found : wrong_offset(handle.offset);
     }
 
-    bool names(RangeHandle h) const {
-        if (h.node >= nodes() || h.node < 4) return false;
-        const Node& node = nodes_[h.node];
-        return node.live() && u64{node.start} << plan_.shift == h.offset;
+    bool names(RangeHandle handle, Spot& s) const {
+        return live_at(handle.offset, s) && nodes_.number(s) == handle.node;
     }
-    u32 live_at(Offset offset) const {
-        if (offset >= capacity() || offset & granule_mask()) return 0;
-        const u32 i = nodes_.find(offset >> plan_.shift);
-        return nodes_[i].live() ? i : 0;
+    bool in_space(Offset offset) const {
+        const u64 granule = offset >> plan_.shift;
+        return granule < plan_.capacity && granule << plan_.shift == offset;
     }
-    u64 size_of_node(u32 i) const {
-        const Node& node = nodes_[i];
-        return node.live() ? node.live_size() : frees_[node.free_range()].size;
+    bool live_at(Offset offset, Spot& s) const {
+        return in_space(offset) && nodes_.find(offset >> plan_.shift, s) && !nodes_.is_free(s);
     }
-    RangeView view(u32 i) const {
-        return {u64{nodes_[i].start} << plan_.shift, size_of_node(i) << plan_.shift,
-                nodes_[i].live()};
+    // Where the range ends: where the next one starts.
+    u64 end_of(Spot s) const { return nodes_.next(s) ? nodes_.start(s) : plan_.capacity; }
+    RangeView view(const Spot& s) const {
+        const u64 start = nodes_.start(s);
+        return {start << plan_.shift, (end_of(s) - start) << plan_.shift, !nodes_.is_free(s)};
     }
     template <typename Fn>
     void for_each(bool live, Fn&& fn) const {
         if (!records_) return;
-        for (u32 i = nodes_[0].next; i != 0; i = nodes_[i].next)
-            if (nodes_[i].live() == live) fn(view(i));
-    }
-
-    // ---- records ----
-
-    // Numbers of free ranges in use; stack_[1..unused_] holds the others.
-    u64 free_ranges() const { return records_ ? plan_.frees() - 1 - unused_ : 0; }
-    u32 take_number() { return stack_[unused_--]; }
-    void release_number(u32 f) { stack_[++unused_] = f; }
-
-    // Between `before` and what follows it.
-    void link_after(u32 before, u32 i) {
-        const u32 after = nodes_[before].next;
-        nodes_[i].prev = before;
-        nodes_[i].next = after;
-        nodes_[before].next = i;
-        nodes_[after].prev = i;
-    }
-    void unlink(u32 i) {
-        nodes_[nodes_[i].prev].next = nodes_[i].next;
-        nodes_[nodes_[i].next].prev = nodes_[i].prev;
-    }
-
-    // A free range enters the indices, and leaves them.
-    void index(u32 f) {
-        sizes_.insert(f, frees_[f].size);
-        for (unsigned k = 0; k < plan_.aligns; ++k)
-            if (const u64 room = aligned(k).size_of(f)) aligned_[k].insert(f, room);
-    }
-    void unindex(u32 f) {
-        sizes_.remove(f, frees_[f].size);
-        for (unsigned k = 0; k < plan_.aligns; ++k)
-            if (const u64 room = aligned(k).size_of(f)) aligned_[k].remove(f, room);
-    }
-    Aligned aligned(unsigned k) const {
-        auto* links = reinterpret_cast<u32(*)[2]>(records_ + plan_.links_at(k));
-        return {&nodes_[0], frees_, links, plan_.align[k]};
-    }
-
-    // Node `i` becomes a free range of this number and size.
-    void set_free(u32 i, u32 f, u64 size) {
-        nodes_[i].set_free(f);
-        frees_[f].node = i;
-        frees_[f].size = static_cast<Word>(size);
-        index(f);
-    }
-    void add_free(u32 before, u64 start, u64 size) {
-        const u32 i = nodes_.make(start);
-        link_after(before, i);
-        set_free(i, take_number(), size);
-    }
-    void remove_free(u32 i) {
-        const u32 f = nodes_[i].free_range();
-        unindex(f);
-        release_number(f);
-        unlink(i);
-        nodes_.drop(i);
-    }
-    void resize_free(u32 i, u64 size) {
-        const u32 f = nodes_[i].free_range();
-        unindex(f);
-        frees_[f].size = static_cast<Word>(size);
-        index(f);
+        Spot s;
+        for (bool more = nodes_.first(s); more; more = nodes_.next(s))
+            if (nodes_.is_free(s) != live) fn(view(s));
     }
 
     // ---- the work ----
 
-    // [at, at + n) of the free range `f` becomes live; what is left on both sides stays free.
-    RangeHandle carve(u32 f, u64 at, u64 n) {
-        const u32 i = frees_[f].node;
-        const u64 start = nodes_[i].start;
-        const u64 end = start + frees_[f].size;
-        unindex(f);
-        u32 live = i;
-        if (at != start) {
-            live = nodes_.make(at);
-            link_after(i, live);
-            set_free(i, f, at - start);
+    // What is live at `s` becomes a free range of this number.
+    template <typename S>
+    [[gnu::always_inline]] void set_free(const S& s, u32 f, u64 start, u64 size) {
+        frees_[f].start = static_cast<Word>(start);
+        frees_[f].size = static_cast<Word>(size);
+        nodes_.set_free(s, f);
+        frees_.index(f);
+    }
+    [[gnu::noinline]] void add_free(u32 f, u64 start, u64 size) {
+        set_free(nodes_.insert(start), f, start, size);
+    }
+
+    // The first `n` granules of the free range `f` become live, what is left stays free.
+    [[gnu::always_inline]] RangeHandle cut(u32 f, u64 n) {
+        const u64 start = frees_[f].start;
+        Place p;
+        if (!nodes_.find(start, p)) [[unlikely]] return cut_rare(f, n);
+        const u64 left = frees_[f].size - n;
+        ++live_;
+        free_granules_ -= n;
+        frees_.unindex(f);
+        nodes_.set_live(p, f);
+        const RangeHandle handle{start << plan_.shift, nodes_.number(p)};
+        if (left == 0) {
+            frees_.release(f);
+        } else if (Place rest; nodes_.insert(start + n, p, rest)) [[likely]] {
+            set_free(rest, f, start + n, left);
         } else {
-            release_number(f);
+            add_free(f, start + n, left);
         }
-        nodes_[live].set_live(n);
-        if (at + n != end) add_free(live, at + n, end - at - n);
+        return handle;
+    }
+    [[gnu::noinline]] RangeHandle cut_rare(u32 f, u64 n) {
+        const u64 start = frees_[f].start;
+        const u64 left = frees_[f].size - n;
+        Spot s;
+        (void)nodes_.find(start, s);
+        frees_.unindex(f);
+        nodes_.set_live(s, f);
+        const RangeHandle handle = became_live(s, start, n);
+        if (left != 0)
+            add_free(f, start + n, left);
+        else
+            frees_.release(f);
+        return handle;
+    }
+    // [at, at + n) of it becomes live; what is left on both sides stays free.
+    RangeHandle carve(u32 f, u64 at, u64 n) {
+        const u64 before = at - frees_[f].start;
+        if (before == 0) return cut(f, n);
+        const u64 left = frees_[f].size - before - n;
+        frees_.change(f, at - before, before);
+        const RangeHandle handle = became_live(nodes_.insert(at), at, n);
+        if (left != 0) add_free(frees_.take(), at + n, left);
+        return handle;
+    }
+    RangeHandle became_live(const Spot& s, u64 start, u64 n) {
         ++live_;
         free_granules_ -= n;
-        return {at << plan_.shift, live};
+        return {start << plan_.shift, nodes_.number(s)};
     }
 
-    // carve() for the latest range of a size below kExact, from its start, where no other
-    // alignment has an index: without a branch that depends on whether something is left. If
-    // not, the dump takes what is written.
-    RangeHandle cut(u32 size, u32 n) {
-        const u32 f = sizes_.head(size);
-        const u32 i = frees_[f].node;
-        Node& node = nodes_[i];
-        const u32 back = size - n;
-        const bool some = back != 0;
-        const u64 at = node.start;
-        const u32 after = node.next;
-        sizes_.remove_if(true, f, size);
-        const u32 rest = nodes_.make(at + n, some);
-        const u32 number = some ? f : 0;
-        node.set_live(n);
-        node.next = some ? rest : after;
-        nodes_[some ? after : kDump].prev = rest;
-        Node& behind = nodes_[rest];
-        behind.set_free(number);
-        behind.prev = i;
-        behind.next = after;
-        frees_[number].size = static_cast<Word>(back);
-        frees_[number].node = rest;
-        sizes_.insert_if(some, number, back);
-        stack_[unused_ + 1] = f;
-        unused_ += !some;
-        ++live_;
-        free_granules_ -= n;
-        return {at << plan_.shift, i};
+    // The live range at `s` becomes free and merges with what is free beside it.
+    [[gnu::always_inline]] u64 give_back(const Place& s, u64 start, const Place& left,
+                                         const Place& right) {
+        return merge(s, start, nodes_.start(right), left, nodes_.is_free(left), right,
+                     nodes_.is_free(right));
     }
-
-    // The live range `i` becomes free and merges with what is free beside it.
-    u64 give_back(u32 i) {
-        Node& node = nodes_[i];
-        const u64 n = node.live_size();
-        const u32 before = node.prev;
-        const u32 after = node.next;
+    [[gnu::noinline]] u64 give_back(const Spot& s) {
+        Spot left = s, right = s;
+        const u64 start = nodes_.start(s);
+        const bool more = nodes_.next(right);
+        const u64 end = more ? nodes_.start(right) : plan_.capacity;
+        const bool right_free = more && nodes_.is_free(right);
+        const bool left_free = nodes_.prev(left) && nodes_.is_free(left);
+        return merge(s, start, end, left, left_free, right, right_free);
+    }
+    [[gnu::noinline]] Result<u64> free_rare(RangeHandle handle) {
+        Spot s;
+        if (!names(handle, s)) return wrong_handle(handle);
+        return give_back(s);
+    }
+    [[gnu::noinline]] Result<u64> free_rare(Offset offset) {
+        Spot s;
+        if (!live_at(offset, s)) return wrong_offset(offset);
+        return give_back(s);
+    }
+    template <typename S>
+    [[gnu::always_inline]] u64 merge(const S& s, u64 start, u64 end, const S& left,
+                                     bool left_free, const S& right, bool right_free) {
+        const u64 n = end - start;
+        u64 size = n;
+        u32 f = 0;
         --live_;
         free_granules_ += n;
-        // Whether they are free is as good as random: no branch depends on it.
-        const bool left = !nodes_[before].live();
-        const bool right = !nodes_[after].live();
-        const u32 left_free = left ? nodes_[before].free_range() : 0;
-        const u32 right_free = right ? nodes_[after].free_range() : 0;
-        const u64 left_size = frees_[left_free].size;
-        const u64 right_size = frees_[right_free].size;
-        const u64 size = left_size + n + right_size;
-        const bool exact = size < kExact && plan_.aligns == 0;
-        if (exact) [[likely]] {
-            sizes_.remove_if(left, left_free, static_cast<u32>(left_size));
-            sizes_.remove_if(right, right_free, static_cast<u32>(right_size));
-        } else {
-            if (left) unindex(left_free);
-            if (right) unindex(right_free);
+        if (right_free) {
+            f = nodes_.free_range(right);
+            frees_.unindex(f);
+            size += frees_[f].size;
+            nodes_.set_live(right, f);
+            nodes_.remove(right);
         }
-        // One number for the whole: the left one's, the right one's or a new one.
-        const u32 fresh = stack_[unused_];
-        const u32 f = left ? left_free : right ? right_free : fresh;
-        unused_ -= !(left | right);
-        stack_[unused_ + 1] = right_free;
-        unused_ += left & right;
-        const u32 whole = left ? before : i;
-        const u32 next = right ? nodes_[after].next : after;
-        nodes_.drop(left ? i : kDump);
-        nodes_.drop(right ? after : kDump);
-        nodes_[whole].set_free(f);
-        nodes_[whole].next = next;
-        nodes_[next].prev = whole;
-        frees_[f].node = whole;
-        frees_[f].size = static_cast<Word>(size);
-        if (exact) [[likely]]
-            sizes_.insert_if(true, f, static_cast<u32>(size));
-        else
-            index(f);
+        if (left_free) {
+            if (f != 0) frees_.release(f);
+            f = nodes_.free_range(left);
+            frees_.unindex(f);
+            nodes_.remove(s);
+            frees_[f].size = static_cast<Word>(frees_[f].size + size);
+            frees_.index(f);
+        } else {
+            set_free(s, f != 0 ? f : frees_.take(), start, size);
+        }
         return n << plan_.shift;
     }
 
-    Result<u64> resize(u32 i, u64 size) {
+    Result<u64> resize(const Spot& s, u64 size) {
         if (size == 0) return Error::invalid;
-        const u64 start = nodes_[i].start;
-        const u64 old = nodes_[i].live_size();
+        const u64 start = nodes_.start(s);
         const u64 n = granules(size);
-        const u32 after = nodes_[i].next;
-        const bool room = !nodes_[after].live();
-        const u64 both = old + (room ? size_of_node(after) : 0);
+        Spot right = s;
+        const bool more = nodes_.next(right);
+        const u64 old = (more ? nodes_.start(right) : plan_.capacity) - start;
+        const u32 f = more && nodes_.is_free(right) ? nodes_.free_range(right) : 0;
+        const u64 both = old + frees_[f].size;
         if (n > both) return Error::cannot_grow;
         if (n == old) return n << plan_.shift;
-        if (room) remove_free(after);
-        nodes_[i].set_live(n);
-        if (n != both) add_free(i, start + n, both - n);
+        if (f != 0) {
+            frees_.unindex(f);
+            nodes_.set_live(right, f);
+            nodes_.remove(right);
+        }
+        if (n != both)
+            add_free(f != 0 ? f : frees_.take(), start + n, both - n);
+        else if (f != 0)
+            frees_.release(f);
         free_granules_ += old - n;
         return n << plan_.shift;
     }
 
     Result<RangeHandle> allocate_aligned(u64 n, u64 align) {
-        for (unsigned k = 0; k < plan_.aligns; ++k) {
-            if (plan_.align[k] != align) continue;
-            const u32 best = aligned_[k].find(n);
-            if (best == 0) return Error::pool_full;
-            return carve(best, aligned(k).first_of(best), n);
-        }
-        const auto fits = [&](u32 f) {
-            const u64 start = nodes_[frees_[f].node].start;
-            const u64 at = round_up(start, align);
-            return at - start < frees_[f].size && start + frees_[f].size - at >= n;
-        };
-        u32 best = sizes_.first_of(n, kCandidates, fits);
-        if (best == 0 && n + align - 1 <= plan_.capacity) best = sizes_.find(n + align - 1);
-        // Room at a larger alignment is room at this one.
-        for (unsigned k = 0; best == 0 && k < plan_.aligns; ++k)
-            if (plan_.align[k] > align) best = aligned_[k].find(n);
+        const u32 best = frees_.find(n, align, plan_.capacity);
         if (best == 0) return Error::pool_full;
-        return carve(best, round_up(nodes_[frees_[best].node].start, align), n);
+        return carve(best, round_up(frees_[best].start, align), n);
     }
 
     // ---- making, growing ----
 
     void start_over() {
-        nodes_.attach(records_, plan_.nodes, plan_.granule_bits());
+        frees_.attach(plan_, records_, tables_);
+        nodes_.attach(records_, plan_.nodes, plan_.granule_bits(), frees_.records());
         nodes_.clear();
-        frees_ = reinterpret_cast<Free*>(records_ + plan_.frees_at());
-        frees_[0].size = 0;
-        stack_ = reinterpret_cast<u32*>(records_ + plan_.stack_at());
-        unused_ = 0;
-        for (u32 f = static_cast<u32>(plan_.frees()) - 1; f > 0; --f) release_number(f);
-        attach_sizes();
         live_ = 0;
         free_granules_ = 0;
         const u64 capacity = plan_.capacity;
         plan_.capacity = 0;
         extend(capacity);
     }
-    // The tables are zeroed.
-    void attach_sizes() {
-        sizes_.attach(Records{frees_}, tables_, plan_.max_capacity, plan_.number_bits());
-        for (unsigned k = 0; k < plan_.aligns; ++k)
-            aligned_[k].attach(aligned(k), tables_ + plan_.sizes_at(1 + k), plan_.max_capacity,
-                               plan_.number_bits());
-    }
     // The space ends at `end` granules, which is more than before and covered by the tables.
     void extend(u64 end) {
         const u64 more = end - plan_.capacity;
-        const u32 last = nodes_[0].prev;
-        if (last != 0 && !nodes_[last].live())
-            resize_free(last, size_of_node(last) + more);
-        else
-            add_free(last, plan_.capacity, more);
+        Spot last;
+        if (nodes_.last(last) && nodes_.is_free(last)) {
+            const u32 f = nodes_.free_range(last);
+            frees_.change(f, frees_[f].start, frees_[f].size + more);
+        } else {
+            add_free(frees_.take(), plan_.capacity, more);
+        }
         plan_.capacity = end;
         free_granules_ += more;
     }
@@ -584,15 +538,12 @@ private:
     }
 
     Plan plan_{};
-    u32 live_ = 0, unused_ = 0;
+    u32 live_ = 0;
     u64 free_granules_ = 0;
     char* records_ = nullptr;  // one block: the node table, free ranges, their numbers, links
     char* tables_ = nullptr;   // one block: the indices by size
-    Free* frees_ = nullptr;
-    u32* stack_ = nullptr;
-    NodeTable<Word, Steps> nodes_;
-    Sizes sizes_;
-    SizeIndex<Aligned, Steps> aligned_[kRangeAligns];
+    Nodes nodes_;
+    Frees frees_;
 };
 
 }  // namespace quarry

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
-// The audit of a RangeAllocator: every node is looked at from every side.
+// The audit of a RangeAllocator: every range is looked at from every side.
 //
-//   - by offset, the ranges follow each other without a gap from 0 to the capacity; no two
-//     free ones are neighbours; the sums are what is said of them
-//   - each range's node is at home in its bucket or in the overflow's tree, and found there;
-//     nothing else is; the summary says which buckets are not empty
+//   - homes are whole: ranges in their order, each slot once, the chain of the free ones; what
+//     is spare is in its bucket's tree or among the unused; the summary says which buckets
+//     hold any range
+//   - by offset, the ranges follow each other from 0 to the capacity, each found by its start
+//     and by its number; no two free ones are neighbours; a free one's record says what the
+//     next one's start says; the sums are what is said of them; nothing else is at home
 //   - each free range is in the bin of its size, and in the one of its room at each declared
 //     alignment; nothing else is; the bitmaps say which bins are not empty
 //   - a number of a free range is in use, or among the unused
 //
-// O(metadata), no memory of its own. One caller at a time, nobody changes anything meanwhile.
+// It goes in steps, so that whoever holds a lock can let go of it between; it is exact as long
+// as nobody changes anything from the first step to the last. After the first fault of a part
+// it ends: what follows would be read through what is torn.
+//
+// O(metadata) in all, no memory of its own. One caller at a time.
 #pragma once
 
 #include "range_allocator.hpp"
@@ -22,107 +28,194 @@ class RangeAudit {
 public:
     RangeAudit(const RangeAllocator<P, Word, Steps>& ranges, Audit& audit) : r_(ranges), a_(audit) {}
 
-    void run() {
-        if (!r_.records_) return;
-        if (!chain()) return;
-        by_offset();
-        free_by_size();
-        numbers();
+    // Looks at `most` more ranges at most, but eight at least; false: that was all.
+    bool step(u32 most) {
+        seen_ = 0;
+        if (!r_.records_) return false;
+        do {
+            if (part_ == Part::end || faults_ != 0) return false;
+            go_on();
+            seen_ += cost_;
+        } while (seen_ + kHomeCost <= most);
+        return true;
     }
+    // What the last step looked at.
+    u32 seen() const { return seen_; }
 
 private:
+    using Spot = typename NodeTable<Word, Steps>::Spot;
+    enum class Part : u8 { homes, spares, unused, chain, sizes, numbers, end };
+    // A home, or the heads of 64 bins, counts like so many ranges.
+    static constexpr u32 kHomeCost = RangeHome::kRanges;
+
+    void go_on() {
+        cost_ = 1;
+        switch (part_) {
+        case Part::homes: return home();
+        case Part::spares: return spare();
+        case Part::unused: return unused();
+        case Part::chain: return range();
+        case Part::sizes: return sizes();
+        case Part::numbers: return number();
+        case Part::end: return;
+        }
+    }
+    void expect(bool good, const char* what, Offset where) {
+        faults_ += !good;
+        a_.expect(good, what, where);
+    }
+    void next_part(Part part) {
+        part_ = part;
+        at_ = 0;
+    }
     Offset bytes(u64 granule) const { return granule << r_.plan_.shift; }
-    const RangeNode<Word>& node(u32 i) const { return r_.nodes_[i]; }
-    bool is_node(u32 i) const { return i >= 4 && i < r_.nodes_.count(); }
-    bool is_free(u32 f) const { return f >= 1 && f < r_.plan_.frees(); }
+    const auto& nodes() const { return r_.nodes_; }
+    const auto& frees() const { return r_.frees_; }
 
-    // False: the chain is torn, and nothing more can be said.
-    bool chain() {
-        u64 at = 0;
-        u64 free_granules = 0;
-        u64 seen = 0;
-        u32 before = 0;
-        for (u32 i = node(0).next; i != 0; i = node(i).next) {
-            if (!is_node(i) || ++seen > 2 * u64{r_.plan_.max_live} + 1) {
-                a_.fault("the chain of ranges is torn", bytes(at));
-                return false;
-            }
-            a_.expect(node(i).prev == before, "a range does not know the one before", bytes(at));
-            a_.expect(node(i).start == at, "a gap or an overlap between ranges", bytes(at));
-            if (node(i).live()) {
-                ++live_;
-            } else {
-                const u32 f = node(i).free_range();
-                a_.expect(node(before).live(), "two free neighbours are not merged", bytes(at));
-                if (!is_free(f) || r_.frees_[f].node != i) {
-                    a_.fault("a free range has another's number", bytes(at));
-                    return false;
-                }
-                ++free_;
-                free_granules += r_.frees_[f].size;
-            }
-            a_.expect(r_.size_of_node(i) != 0, "a range of no size", bytes(at));
-            at += r_.size_of_node(i);
-            before = i;
+    // ---- by place ----
+
+    void home() {
+        cost_ = kHomeCost;
+        if (at_ == nodes().buckets()) {
+            expect(spares_ + nodes().unused_spares() == nodes().spares(),
+                   "a spare range is neither in use nor unused", 0);
+            return next_part(Part::unused);
         }
-        a_.expect(node(0).prev == before, "the last range is not known", bytes(at));
-        a_.expect(at == r_.plan_.capacity, "the ranges do not fill the capacity", bytes(at));
-        a_.expect(live_ == r_.live_, "the count of live ranges is wrong", bytes(at));
-        a_.expect(free_ == r_.free_ranges(), "the count of free ranges is wrong", bytes(at));
-        a_.expect(free_granules == r_.free_granules_, "the sum of free bytes is wrong", bytes(at));
+        expect(nodes().home_good(at_, r_.plan_.frees(), placed_), "the table of ranges is torn",
+               bytes(nodes().base_of(at_)));
+        from_ = nodes().base_of(at_);
+        part_ = Part::spares;
+    }
+    void spare() {
+        const u32 i = nodes().spare_from(at_, from_);
+        if (i == 0) {
+            ++at_;
+            part_ = Part::homes;
+            return;
+        }
+        const bool good = spares_ < nodes().spares() && nodes().spare_good(at_, i, from_);
+        expect(good, "a tree of spare ranges is torn", bytes(from_));
+        if (!good) return;
+        ++spares_;
+        from_ = nodes().spare_start(i) + 1;
+    }
+    void unused() {
+        if (at_ == nodes().unused_spares()) return next_part(Part::chain);
+        expect(nodes().unused_good(at_), "a spare range in use is among the unused", 0);
+        ++at_;
+    }
+
+    // ---- by offset ----
+
+    void range() {
+        if (at_ == r_.plan_.capacity) return sums();
+        Spot s{};
+        if (!nodes().find(at_, s)) return expect(false, "no range starts where one ends", bytes(at_));
+        Spot named{}, behind = s;
+        expect(nodes().named(nodes().number(s), named) && nodes().start(named) == at_,
+               "a range is not found by its number", bytes(at_));
+        const u64 end = nodes().next(behind) ? nodes().start(behind) : r_.plan_.capacity;
+        expect(end > at_ && end <= r_.plan_.capacity, "the ranges do not fill the capacity",
+               bytes(at_));
+        if (nodes().is_free(s)) {
+            free_one(s, end);
+        } else {
+            ++live_;
+        }
+        last_free_ = nodes().is_free(s);
+        at_ = end;
+    }
+    void free_one(const Spot& s, u64 end) {
+        expect(!last_free_, "two free neighbours are not merged", bytes(at_));
+        const u32 f = nodes().free_range(s);
+        const bool good = frees().is_number(f) && frees()[f].start == at_ &&
+                          frees()[f].size == end - at_;
+        expect(good, "a free range is not what its record says", bytes(at_));
+        if (!good) return;
+        ++free_;
+        free_granules_ += end - at_;
+        for (unsigned k = 0; k < frees().aligns(); ++k)
+            with_room_[k] += frees().aligned(k).size_of(f) != 0;
+    }
+    void sums() {
+        expect(live_ + free_ == placed_ + spares_, "the table holds not just the ranges", 0);
+        expect(live_ == r_.live_, "the count of live ranges is wrong", 0);
+        expect(free_ == frees().count(), "the count of free ranges is wrong", 0);
+        expect(free_granules_ == r_.free_granules_, "the sum of free bytes is wrong", 0);
         a_.saw_objects(live_);
-        return a_.clean();
+        next_part(Part::sizes);
     }
 
-    void by_offset() {
-        u64 seen = 0;
-        const bool whole = r_.nodes_.for_each([&](u32) { ++seen; });
-        a_.expect(whole, "the table of nodes is torn", 0);
-        a_.expect(seen == live_ + free_, "the table of nodes holds not just the ranges", 0);
-        if (!a_.clean()) return;
-        for (u32 i = node(0).next; i != 0; i = node(i).next)
-            if (r_.nodes_.find(node(i).start) != i)
-                a_.fault("a range is not found by its offset", bytes(node(i).start));
-    }
+    // ---- by size ----
 
-    void free_by_size() {
-        in_bins(r_.sizes_, free_, [&](u32 f) -> u64 { return r_.frees_[f].size; });
-        for (unsigned k = 0; k < r_.plan_.aligns; ++k) {
-            const auto ranges = r_.aligned(k);
-            u64 wanted = 0;
-            for (u32 i = node(0).next; i != 0; i = node(i).next)
-                if (!node(i).live() && ranges.size_of(node(i).free_range())) ++wanted;
-            in_bins(r_.aligned_[k], wanted, [&](u32 f) { return ranges.size_of(f); });
-        }
+    void sizes() {
+        if (index_ == 0) return bins(frees().sizes(), free_, [&](u32 f) { return frees()[f].size; });
+        const unsigned k = index_ - 1;
+        if (k == frees().aligns()) return next_part(Part::numbers);
+        bins(frees().aligned_sizes(k), with_room_[k],
+             [&](u32 f) { return frees().aligned(k).size_of(f); });
     }
+    // at_ is a bin; before_ its node that was seen last.
     template <typename Index, typename Size>
-    void in_bins(const Index& index, u64 wanted, Size&& size) {
-        u64 seen = 0;
-        const bool whole = index.for_each(wanted, [&](u32 f, u32 bin) {
-            ++seen;
-            if (!is_free(f) || !is_node(r_.frees_[f].node) || node(r_.frees_[f].node).live() ||
-                node(r_.frees_[f].node).free_range() != f || Index::bin_of(size(f)) != bin)
-                a_.fault("a bin holds what is not its own", 0);
-        });
-        a_.expect(whole, "the bins by size are torn", 0);
-        a_.expect(seen == wanted, "the bins hold not just the free ranges", 0);
+    void bins(const Index& index, u64 wanted, Size&& size) {
+        u32 bin = static_cast<u32>(at_);
+        u32 f = 0;
+        if (before_ != 0) {
+            f = index.next_in(bin, before_);
+        } else if (bin == index.words() * 64) {
+            expect(in_bins_ == wanted, "the bins hold not just the free ranges", 0);
+            ++index_;
+            at_ = in_bins_ = 0;
+            return;
+        } else {
+            cost_ = kHomeCost;
+            if (bin % 64 == 0) expect(index.word_good(bin / 64), "the bins by size are torn", bin);
+            bin = index.next_bin(bin);
+            if (bin == Index::kNoBin || faults_ != 0) {
+                at_ = round_up(at_ + 1, 64);
+                return;
+            }
+            at_ = bin;
+            f = index.first_in(bin);
+        }
+        if (f == 0) {
+            before_ = 0;
+            ++at_;
+            return;
+        }
+        const bool good = in_use(f) && Index::bin_of(size(f)) == bin;
+        expect(good, "a bin holds what is not its own", bin);
+        expect(!good || (++in_bins_ <= wanted && index.in_order(bin, before_, f)),
+               "the bins by size are torn", bin);
+        before_ = f;
     }
 
-    void numbers() {
-        for (u32 k = 1; k <= r_.unused_; ++k) {
-            const u32 f = r_.stack_[k];
-            if (!is_free(f) || in_use(f)) a_.fault("a number in use is among the unused", 0);
-        }
+    // ---- by number ----
+
+    void number() {
+        if (at_ == frees().unused()) return next_part(Part::end);
+        const u32 f = frees().unused_number(static_cast<u32>(++at_));
+        expect(frees().is_number(f) && !in_use(f), "a number in use is among the unused", 0);
     }
     bool in_use(u32 f) const {
-        const u32 i = r_.frees_[f].node;
-        return is_node(i) && !node(i).live() && !node(i).unused() && node(i).free_range() == f;
+        Spot s;
+        return frees().is_number(f) && nodes().find(frees()[f].start, s) && nodes().is_free(s) &&
+               nodes().free_range(s) == f;
     }
 
     const RangeAllocator<P, Word, Steps>& r_;
     Audit& a_;
-    u64 live_ = 0;
-    u64 free_ = 0;
+    Part part_ = Part::homes;
+    bool last_free_ = false;
+    u32 cost_ = 1;
+    u32 seen_ = 0;
+    u32 before_ = 0;
+    unsigned index_ = 0;  // 0: by size; from 1 on: by room at an alignment
+    u64 faults_ = 0;
+    u64 at_ = 0;    // where this part is: a bucket, a granule, a bin, ...
+    u64 from_ = 0;  // the least start of the next spare
+    u64 placed_ = 0, spares_ = 0, live_ = 0, free_ = 0, free_granules_ = 0, in_bins_ = 0;
+    u64 with_room_[kRangeAligns] = {};
 };
 
 }  // namespace quarry

@@ -16,7 +16,7 @@ inline constexpr unsigned kRangeAligns = 3;
 struct RangeShape {
     u64 capacity;          // bytes, a multiple of the granule, not 0
     u64 granule = 1;       // bytes, a power of two: what sizes are rounded up to
-    u64 max_live;          // ranges at a time, 1..2^28
+    u64 max_live;          // ranges at a time, 1..2^26
     u64 max_capacity = 0;  // grow_capacity reaches it without metadata; 0: capacity
     u64 aligns[kRangeAligns] = {};  // bytes, powers of two above the granule, different; 0: none
 };
@@ -54,15 +54,14 @@ struct FreeSizes {
 // ... or what is left of it behind its first granule at an alignment.
 template <typename Word>
 struct AlignedSizes {
-    const RangeNode<Word>* nodes;
     const FreeRange<Word>* frees;
     u32 (*links)[2];
     u64 align;  // granules
 
-    u64 first_of(u32 f) const { return round_up(nodes[frees[f].node].start, align); }
+    u64 first_of(u32 f) const { return round_up(frees[f].start, align); }
     u64 size_of(u32 f) const {
         const u64 first = first_of(f);
-        const u64 end = u64{nodes[frees[f].node].start} + frees[f].size;
+        const u64 end = u64{frees[f].start} + frees[f].size;
         return end > first ? end - first : 0;
     }
     u32* link(u32 f) const { return links[f]; }
@@ -72,7 +71,7 @@ struct AlignedSizes {
 // indices by size, which grow_capacity may replace.
 template <typename Word, typename Sizes, typename Steps>
 struct RangePlan {
-    static constexpr u64 kMostLive = u64{1} << 28;
+    static constexpr u64 kMostLive = u64{1} << 26;
     static constexpr u64 kMostGranules = sizeof(Word) == 8 ? u64{1} << 62 : (u64{1} << 31) - 1;
 
     unsigned shift = 0;    // log2 of the granule
@@ -109,6 +108,7 @@ struct RangePlan {
     }
 
     // Number 0 and one for each free range that there can be.
+    static_assert(kMostLive + 2 <= u64{1} << RangeHome::kFirstBits);
     u64 frees() const { return u64{max_live} + 2; }
     unsigned number_bits() const { return highest_bit(frees()) + 1; }
     unsigned granule_bits() const { return highest_bit(max_capacity) + 1; }

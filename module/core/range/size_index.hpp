@@ -26,6 +26,7 @@ template <typename Ranges, typename Steps>
 class SizeIndex {
 public:
     static constexpr u64 kExact = 4096;
+    static constexpr u32 kNoBin = ~u32{0};
     static constexpr unsigned kExactBits = 12;
     static_assert(kExact == u64{1} << kExactBits);
 
@@ -59,20 +60,14 @@ public:
 
     // The node of the smallest size that is `size` at least; among equals of one bin the
     // latest. 0: there is none. 1 <= size <= most.
-    u32 find(u64 size) const {
-        u32 bin = bin_of(size);
-        if (size >= kExact) [[unlikely]] {
-            if (const u32 found = tree().at_least(heads_[bin], key(size, 0), bits_of(size)))
-                return found;
-            ++bin;
+    [[gnu::always_inline]] u32 find(u64 size) const {
+        if (size < kExact) [[likely]] {
+            Steps::step();
+            const u64 some = words_[size / 64] >> (size % 64);
+            if (some != 0) [[likely]] return heads_[size + lowest_bit(some)];
         }
-        return best_of(first_from(bin));
+        return find_slow(size);
     }
-    // The same for a size below kExact, if the best is, too: its bin, which is its size.
-    // kExact or above: find() knows.
-    u32 find_exact(u32 size) const { return first_from(size); }
-    // The latest of a size that find_exact() answered.
-    u32 head(u32 size) const { return heads_[size]; }
 
     // The greatest of all. 0: there is none.
     u32 greatest() const {
@@ -102,96 +97,76 @@ public:
         return 0;
     }
 
-    void insert(u32 node, u64 size) {
-        const u32 bin = bin_of(size);
-        u32& head = heads_[bin];
+    [[gnu::always_inline]] void insert(u32 node, u64 size) {
+        if (size >= kExact) [[unlikely]] return insert_many(node, size);
         Steps::step();
-        if (bin < kExact) [[likely]] {
-            u32* const link = ranges_.link(node);
-            link[0] = 0;
-            link[1] = head;
-            ranges_.link(head)[0] = node;
-            head = node;
-        } else {
-            tree().insert(tree().locate(&head, key(size, node), bits_of(size)), node);
-        }
-        mark(bin);
-    }
-
-    void remove(u32 node, u64 size) {
-        const u32 bin = bin_of(size);
-        u32& head = heads_[bin];
-        Steps::step();
-        if (bin < kExact) [[likely]] {
-            const u32* const link = ranges_.link(node);
-            u32* const before = link[0] ? &ranges_.link(link[0])[1] : &head;
-            *before = link[1];
-            ranges_.link(link[1])[0] = link[0];
-        } else {
-            tree().remove(tree().locate(&head, key(size, node), bits_of(size)));
-        }
-        if (head == 0) unmark(bin);
-    }
-
-    // The same for a size below kExact, without a branch that depends on `really`: size 0 and
-    // bin 0 stand for nothing to do, and what is written for them is never read.
-    void insert_if(bool really, u32 node, u32 size) {
-        Steps::step();
+        u32& head = heads_[size];
         u32* const link = ranges_.link(node);
         link[0] = 0;
-        link[1] = heads_[size];
-        ranges_.link(heads_[size])[0] = node;
-        heads_[size] = node;
-        words_[size / 64] |= u64{really} << (size % 64);
-        top_[0] |= u64{really} << (size / 64);
+        link[1] = head;
+        ranges_.link(head)[0] = node;
+        head = node;
+        words_[size / 64] |= u64{1} << (size % 64);
+        top_[0] |= u64{1} << (size / 64);
     }
-    void remove_if(bool really, u32 node, u32 size) {
+    [[gnu::always_inline]] void remove(u32 node, u64 size) {
+        if (size >= kExact) [[unlikely]] return remove_many(node, size);
         Steps::step();
+        u32& head = heads_[size];
         const u32* const link = ranges_.link(node);
-        const u32 mask = 0u - u32{really};
-        const u32 prev = link[0] & mask;
-        const u32 next = link[1] & mask;
-        u32* const before = prev ? &ranges_.link(prev)[1] : &heads_[size];
-        *before = next;
-        ranges_.link(next)[0] = prev;
+        const u32 next = link[1];
+        ranges_.link(next)[0] = link[0];
+        *(link[0] ? &ranges_.link(link[0])[1] : &head) = next;
+        // Whether it was the last is as good as random: no branch depends on it.
         u64& word = words_[size / 64];
-        word &= ~(u64{really && (prev | next) == 0} << (size % 64));
-        if (word == 0) top_[0] &= ~(u64{1} << (size / 64));
+        word &= ~(u64{head == 0} << (size % 64));
+        top_[0] &= ~(u64{word == 0} << (size / 64));
     }
 
-    // fn(node, bin) for every node, at most `most` of them. False: a bitmap lies, a list or a
-    // tree is torn, or there are more.
+    // fn(least size, nodes) for each bin that is not empty, smallest first. O(nodes + bins).
     template <typename Fn>
-    bool for_each(u64 most, Fn&& fn) const {
-        u64 seen = 0;
-        for (u32 first = 0; first < bins_; first += 64) {
-            const u32 w = first / 64;
-            const u32 end = first + 64 < bins_ ? first + 64 : bins_;
-            if ((top_[w / 64] >> (w % 64) & 1) != (words_[w] != 0)) return false;
-            u32 any = 0;
-            for (u32 bin = first; bin < end; ++bin) any |= heads_[bin];
-            if (any == 0 && words_[w] == 0) continue;
-            for (u32 bin = first; bin < end; ++bin) {
-                if (bin == 0 && !(words_[0] & 1)) continue;  // insert_if's
-                if ((words_[w] >> (bin - first) & 1) != (heads_[bin] != 0)) return false;
-                if (!(bin < kExact ? list(bin, seen, most, fn) : many(bin, seen, most, fn)))
-                    return false;
-            }
+    void for_each_bin(Fn&& fn) const {
+        for (u32 bin = first_from(0); bin != kNoBin; bin = first_from(bin + 1)) {
+            u64 nodes = 0;
+            for (u32 node = first_in(bin); node; node = next_in(bin, node)) ++nodes;
+            fn(least_of(bin), nodes);
         }
-        return seen <= most;
     }
 
-    // fn(least size, nodes) for each bin that is not empty, smallest first; `most` as above.
-    template <typename Fn>
-    void for_each_bin(u64 most, Fn&& fn) const {
-        u32 last = 0;
-        u64 nodes = 0;
-        for_each(most, [&](u32, u32 bin) {
-            if (bin != last && nodes) fn(least_of(last), nodes);
-            nodes = bin == last ? nodes + 1 : 1;
-            last = bin;
-        });
-        if (nodes) fn(least_of(last), nodes);
+    // ---- for the audit: all nodes in the order of bins, in steps ----
+
+    u32 words() const { return (bins_ + 63) / 64; }
+    // Do the bitmaps say which of this word's 64 bins are not empty?
+    bool word_good(u32 w) const {
+        u64 some = 0;
+        for (u32 bin = w * 64; bin < bins_ && bin < w * 64 + 64; ++bin)
+            some |= u64{heads_[bin] != 0} << (bin % 64);
+        return words_[w] == some && (top_[w / 64] >> (w % 64) & 1) == (some != 0);
+    }
+    // The first bin from `bin` on that is not empty, below the end of its word; or kNoBin.
+    u32 next_bin(u32 bin) const {
+        const u64 some = words_[bin / 64] >> (bin % 64);
+        return some ? bin + lowest_bit(some) : kNoBin;
+    }
+    // The nodes of a bin: the first, the one behind `node`. 0: there is none.
+    u32 first_in(u32 bin) const {
+        if (bin < kExact) return heads_[bin];
+        const u64 least = least_of(bin);
+        return tree().at_least(heads_[bin], key(least, 0), bits_of(least));
+    }
+    u32 next_in(u32 bin, u32 node) const {
+        if (bin < kExact) return ranges_.link(node)[1];
+        const u64 size = ranges_.size_of(node);
+        const Wide behind = key(size, node) + 1;
+        if (behind >> bits_of(size) != key(size, node) >> bits_of(size)) return 0;
+        return tree().at_least(heads_[bin], behind, bits_of(size));
+    }
+    // Is `node`, which is of this bin by its size, where it belongs behind `before`, which
+    // is 0 or the one before it?
+    bool in_order(u32 bin, u32 before, u32 node) const {
+        if (bin < kExact) return ranges_.link(node)[0] == before;
+        return before == 0 ||
+               key(ranges_.size_of(before), before) < key(ranges_.size_of(node), node);
     }
 
     // Most nodes of one way down a tree, for sizes up to `most`.
@@ -200,7 +175,6 @@ public:
     }
 
 private:
-    static constexpr u32 kNoBin = ~u32{0};
 
     // A bin's tree tells its nodes apart by the bits of the size below the bin's own, then
     // by their numbers.
@@ -225,24 +199,6 @@ private:
         return bin < kExact ? heads_[bin] : tree().least(heads_[bin]);
     }
 
-    template <typename Fn>
-    bool list(u32 bin, u64& seen, u64 most, Fn&& fn) const {
-        u32 before = 0;
-        for (u32 node = heads_[bin]; node; node = ranges_.link(node)[1]) {
-            if (++seen > most || ranges_.link(node)[0] != before) return false;
-            fn(node, bin);
-            before = node;
-        }
-        return true;
-    }
-    template <typename Fn>
-    bool many(u32 bin, u64& seen, u64 most, Fn&& fn) const {
-        const unsigned e = kExactBits + (bin - kExact) / 64;
-        return tree().for_each(heads_[bin], e - 6 + number_bits_, [&](u32 node) {
-            if (++seen <= most) fn(node, bin);
-        });
-    }
-
     u32 first_from(u32 bin) const {
         u32 word = bin / 64;
         Steps::step();
@@ -261,14 +217,29 @@ private:
         Steps::step();
         return word * 64 + lowest_bit(words_[word]);
     }
-    void mark(u32 bin) {
+    [[gnu::noinline]] u32 find_slow(u64 size) const {
+        u32 bin = bin_of(size);
+        if (size >= kExact) {
+            if (const u32 found = tree().at_least(heads_[bin], key(size, 0), bits_of(size)))
+                return found;
+            ++bin;
+        }
+        return best_of(first_from(bin));
+    }
+    [[gnu::noinline]] void insert_many(u32 node, u64 size) {
+        const u32 bin = bin_of(size);
+        Steps::step();
+        tree().insert(tree().locate(&heads_[bin], key(size, node), bits_of(size)), node);
         words_[bin / 64] |= u64{1} << (bin % 64);
         top_[bin / 4096] |= u64{1} << (bin / 64 % 64);
     }
-    void unmark(u32 bin) {
-        u64& word = words_[bin / 64];
-        word &= ~(u64{1} << (bin % 64));
-        if (word == 0) top_[bin / 4096] &= ~(u64{1} << (bin / 64 % 64));
+    [[gnu::noinline]] void remove_many(u32 node, u64 size) {
+        const u32 bin = bin_of(size);
+        Steps::step();
+        tree().remove(tree().locate(&heads_[bin], key(size, node), bits_of(size)));
+        if (heads_[bin] != 0) return;
+        words_[bin / 64] &= ~(u64{1} << (bin % 64));
+        if (words_[bin / 64] == 0) top_[bin / 4096] &= ~(u64{1} << (bin / 64 % 64));
     }
 
     Ranges ranges_{};
