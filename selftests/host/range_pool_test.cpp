@@ -3,8 +3,10 @@
 // RangePool: ranges with owners, as a pool of kind range has them.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "../../module/core/pool/pool_audit.hpp"
@@ -204,6 +206,123 @@ TEST_F(RangePoolTest, RandomStepsAgreeWithAModelAndTheAuditAfterEach) {
         ASSERT_EQ(client[0]->bytes() + client[1]->bytes() + client[2]->bytes(), bytes);
         ASSERT_EQ(pool.ranges()->free_bytes(), pool.max_bytes() - bytes);
     }
+}
+
+// HostPlatform that shows its blocks, and does something wherever an audit breathes.
+struct Open : HostPlatform {
+    static inline std::vector<std::pair<char*, std::size_t>> blocks;
+    static inline u64 breaths = 0;
+    static inline std::function<void()> meanwhile;
+    static void* meta_alloc(std::size_t bytes, Context context) {
+        void* p = HostPlatform::meta_alloc(bytes, context);
+        blocks.emplace_back(static_cast<char*>(p), bytes);
+        return p;
+    }
+    static void breathe() {
+        ++breaths;
+        if (meanwhile) meanwhile();
+        HostPlatform::breathe();
+    }
+};
+
+// A pool of 3000 ranges, 2000 of them live, every second one of 2 granules.
+class RangePoolAuditTest : public ::testing::Test {
+protected:
+    static constexpr RangeShape kShape{.capacity = 64 * 10000, .granule = 64, .max_live = 3000};
+    static constexpr u64 kLive = 2000;
+
+    static PoolConfig config() {
+        PoolConfig c;
+        c.max_pages = 1;
+        c.max_clients = 2;
+        c.range = kShape;
+        return c;
+    }
+    RangePoolAuditTest() : pool(config()) {
+        Open::meanwhile = nullptr;
+        Open::blocks.clear();
+        EXPECT_EQ(pool.init(), Error::none);
+        client = *pool.clients().add(&pool, 100, 0);
+        for (u64 i = 0; i < kLive; ++i) live.push_back(take(i % 2 ? 128 : 64));
+        for (u64 i = 0; i < kLive; i += 10) {
+            give(live[i]);
+            live[i] = take(64);
+        }
+    }
+    ~RangePoolAuditTest() override {
+        Open::meanwhile = nullptr;
+        EXPECT_EQ(audit(), "");
+        Reaper<Open>(pool).reap(*client);
+        pool.clients().remove(*client);
+    }
+    Offset take(u64 size) {
+        Offset out = 0;
+        EXPECT_EQ(pool.alloc(*client, size, 1, 1, &out, Context::may_sleep, false).done, 1u);
+        return out;
+    }
+    void give(Offset at) {
+        PoolRefusal why;
+        EXPECT_EQ(pool.free(*client, &at, 1, why).done, 1u);
+    }
+    std::string audit(bool quiet = true) {
+        Audit audit;
+        Open::breaths = 0;
+        PoolAudit<Open>(pool, audit).run(quiet);
+        EXPECT_EQ(audit.result().objects, kLive);
+        return audit.result().first;
+    }
+    // The block of the ranges' records.
+    char* records() {
+        const u64 bytes = *RangeAllocator<Open>::required_meta_bytes(kShape) -
+                          SizeIndex<FreeSizes<u64>, NoSteps>::bytes_for(kShape.capacity / 64);
+        for (const auto& [at, size] : Open::blocks)
+            if (size == bytes) return at;
+        return nullptr;
+    }
+
+    Pool<Open> pool;
+    Client<Open>* client = nullptr;
+    std::vector<Offset> live;
+};
+
+TEST_F(RangePoolAuditTest, APoolOfManyRangesHasItsIndicesComparedToo) {
+    ASSERT_NE(records(), nullptr);
+    auto& home = *reinterpret_cast<RangeHome*>(records());
+    home.rest ^= RangeHome::kCrowded;  // which no walk by offset and no chain of a client sees
+    EXPECT_EQ(audit(), "the table of ranges is torn");
+    EXPECT_EQ(audit(false), "the table of ranges is torn");
+    home.rest ^= RangeHome::kCrowded;
+}
+
+TEST_F(RangePoolAuditTest, NoHoldLooksAtMoreThan32) {
+    P::reset_max_slots();
+    EXPECT_EQ(audit(), "");
+    EXPECT_GT(P::max_slots_per_hold(), 0u);
+    EXPECT_LE(P::max_slots_per_hold(), kStepSlots);
+    // By offset, then homes, spares, ranges and numbers.
+    const u64 homes = NodeTable<u64, NoSteps>::layout(kShape.capacity / 64, kShape.max_live).buckets;
+    EXPECT_GE(Open::breaths, (kLive + 8 * homes + 2 * 3000 + kLive + 1000) / kStepSlots);
+}
+
+TEST_F(RangePoolAuditTest, WhatChangesMeanwhileIsNoFault) {
+    std::mt19937_64 random(1);
+    u64 changed = 0;
+    // Ranges are split and merged; the others keep their places. One breath in `rare`.
+    for (const u64 rare : {1, 7, 100, 300}) {
+        Open::meanwhile = [&] {
+            if (random() % rare) return;
+            Offset& at = live[random() % kLive];
+            give(at);
+            at = take(64 + random() % 128);
+            ++changed;
+        };
+        for (int i = 0; i < 10; ++i) {
+            Audit audit;
+            PoolAudit<Open>(pool, audit).run(false);
+            ASSERT_TRUE(audit.clean()) << audit.result().first << ", one in " << rare;
+        }
+    }
+    EXPECT_GT(changed, 500u);
 }
 
 TEST(RangePool, EachRefusedMetadataAllocationIsAnErrorAndLeavesNothing) {

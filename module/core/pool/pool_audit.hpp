@@ -20,7 +20,7 @@ public:
     PoolAudit(Pool<P>& pool, Audit& audit) : pool_(pool), audit_(audit) {}
 
     void run(bool quiet) {
-        if (RangePool<P>* ranges = pool_.ranges()) return ranges->verify(audit_, quiet);
+        if (RangePool<P>* ranges = pool_.ranges()) return ranges->verify(audit_);
         pool_.buddy().verify(audit_);
         pool_.clients().verify(audit_, quiet);
         u32 seen[kClasses] = {};

@@ -9,8 +9,8 @@
 // it, the allocator's records included, is taken when the pool is made.
 //
 // One lock (QUARRY_LOCK_PAGES; a pool of this kind has no buddy at work), held for one
-// range at a time, and in a reap for eight: O(log(capacity / granule)) steps each, whatever
-// is live.
+// range at a time, in a reap for eight, in an audit for 32: O(log(capacity / granule)) steps
+// each, whatever is live.
 //
 // Costs: alloc, free, move, resize O(log) each; reap O(ranges of the client).
 // Metadata: the allocator's, and 12 bytes for each of its nodes.
@@ -169,10 +169,10 @@ public:
     }
 
     // Walks the ranges by offset, 32 under one hold: no gap, no two free neighbours, each live
-    // one owned by a client that lives and chained to it; what nobody changed meanwhile also
-    // adds up. A pool of at most kDeepRanges has its indices compared too, under one hold.
-    // `quiet`: nothing else runs. Context: task.
-    void verify(Audit& audit, bool quiet) {
+    // one owned by a client that lives and chained to it. What nobody changes meanwhile also
+    // adds up, and has its table and indices compared with each other, 32 ranges under one hold
+    // again. Context: task.
+    void verify(Audit& audit) {
         Walk walk;
         const u64 before = changes();
         while (walk.at < ranges_.capacity()) {
@@ -185,20 +185,22 @@ public:
             P::breathe();
         }
         audit.saw_objects(walk.live);
-        if (changes() != before) return;
-        Guard guard(lock_);
-        audit.expect(changes_ != before || (walk.live == ranges_.live() &&
-                                            walk.free_bytes == ranges_.total_available()),
-                     "the sums of a range pool are wrong", 0);
-        if (!quiet || ranges_.max_live() > kDeepRanges) return;
-        Audit indices;  // counts the same ranges again
-        ranges_.verify(indices);
-        if (!indices.clean()) audit.fault(indices.result().first, indices.result().first_offset);
+        Audit records;  // counts the same ranges again
+        RangeAudit deep(ranges_, records);
+        for (bool more = true; more; P::breathe()) {
+            Guard guard(lock_);
+            if (changes_ != before) return;
+            audit.expect(walk.live == ranges_.live() &&
+                             walk.free_bytes == ranges_.total_available(),
+                         "the sums of a range pool are wrong", 0);
+            more = deep.step(kStepSlots);
+            note_slots(deep.seen());
+        }
+        if (!records.clean()) audit.fault(records.result().first, records.result().first_offset);
     }
 
 private:
     using Ranges = RangeAllocator<P>;
-    static constexpr u64 kDeepRanges = 1024;
     static constexpr u32 kReapStep = 8;  // ranges under one hold
 
     struct Owner {
@@ -215,7 +217,8 @@ private:
     };
 
     static u64 nodes_for(const RangeShape& s) {
-        return NodeTable<u64, NoSteps>::layout(s.capacity >> lowest_bit(s.granule), s.max_live).numbers();
+        return NodeTable<u64, NoSteps>::layout(s.capacity >> lowest_bit(s.granule), s.max_live)
+            .numbers();
     }
     static u64 owners_bytes(u64 nodes) { return nodes * sizeof(Owner); }
     u64 owners_bytes() const { return owners_bytes(ranges_.nodes()); }
