@@ -22,7 +22,7 @@ using Cache = PageCache<P>;
 #if QUARRY_HOST_TSAN
 constexpr int kRounds = 5000, kRaces = 2000;
 #else
-constexpr int kRounds = 400000, kRaces = 100000;
+constexpr int kRounds = 400000, kRaces = 20000;
 #endif
 
 constexpr PageNumber page(u64 n) { return PageNumber{n}; }
