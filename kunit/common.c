@@ -5,6 +5,7 @@
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/numa.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include "quarry_kunit.h"
 
@@ -229,6 +230,8 @@ void quarry_kunit_exit(struct kunit *test)
 	quarry_watch_refuse(0, false);
 	quarry_watch_steps(NULL, NULL);
 	end_all(test);
+	/* The last clients go home by RCU. */
+	rcu_barrier();
 	quarry_watch_read(&counts);
 	KUNIT_EXPECT_EQ_MSG(test, counts.blocks, (s64)0, "metadata blocks are left");
 	KUNIT_EXPECT_EQ_MSG(test, counts.bytes, (s64)0, "bytes of metadata are left");

@@ -26,7 +26,8 @@ static void metadata_of_every_size_is_zeroed_and_aligned(struct kunit *test)
 		for (pass = 0; pass < 4; pass++) {
 			meta = hooks.meta_alloc(bytes, pass % 2 ? QUARRY_ATOMIC : QUARRY_MAY_SLEEP);
 			KUNIT_ASSERT_NOT_NULL(test, meta);
-			if (!IS_ALIGNED((unsigned long)meta, 64) || memchr_inv(meta, 0, bytes)) {
+			if (!IS_ALIGNED((unsigned long)meta, bytes % PAGE_SIZE ? 64 : PAGE_SIZE) ||
+			    memchr_inv(meta, 0, bytes)) {
 				KUNIT_FAIL(test, "%zu bytes at %px", bytes, meta);
 				return;
 			}
@@ -40,7 +41,7 @@ static void metadata_of_every_size_is_zeroed_and_aligned(struct kunit *test)
 	for (bytes = 1 << 14; bytes <= 16 << 20; bytes *= 4) {
 		meta = hooks.meta_alloc(bytes, QUARRY_MAY_SLEEP);
 		KUNIT_ASSERT_NOT_NULL(test, meta);
-		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)meta, 64));
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)meta, PAGE_SIZE));
 		KUNIT_EXPECT_NULL(test, memchr_inv(meta, 0, bytes));
 		hooks.meta_free(meta, bytes);
 	}
@@ -65,6 +66,41 @@ static void a_retired_block_outlives_its_readers(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, i, size);
 	}
 	synchronize_rcu();
+}
+
+struct late {
+	struct quarry_os_after after;
+	unsigned int number, *calls;
+};
+
+static void count_late(struct quarry_os_after *after)
+{
+	struct late *late = container_of(after, struct late, after);
+
+	late->calls[late->number]++;
+}
+
+/* None is made while a reader is there, each once after it, at every depth of readers. */
+static void calls_that_wait_for_readers_are_made_once_after_them(struct kunit *test)
+{
+	unsigned int calls[4] = {}, depth, i;
+	struct late *late = quarry_kunit_memory(test, 4 * sizeof(*late));
+
+	for (depth = 1; depth <= 3; depth++) {
+		for (i = 0; i < depth; i++)
+			i % 2 ? (void)hooks.pin() : hooks.read_enter();
+		for (i = 0; i < 4; i++) {
+			late[i] = (struct late){ .number = i, .calls = calls };
+			hooks.after_readers(&late[i].after, count_late);
+		}
+		for (i = 0; i < 4; i++)
+			KUNIT_EXPECT_EQ(test, READ_ONCE(calls[i]), depth - 1);
+		for (i = depth; i-- > 0;)
+			i % 2 ? hooks.unpin() : hooks.read_leave();
+		rcu_barrier();
+		for (i = 0; i < 4; i++)
+			KUNIT_EXPECT_EQ(test, READ_ONCE(calls[i]), depth);
+	}
 }
 
 static void locks_may_be_taken_in_every_ascending_order(struct kunit *test)
@@ -213,6 +249,7 @@ static void every_error_has_its_errno(struct kunit *test)
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(metadata_of_every_size_is_zeroed_and_aligned),
 	KUNIT_CASE(a_retired_block_outlives_its_readers),
+	KUNIT_CASE(calls_that_wait_for_readers_are_made_once_after_them),
 	KUNIT_CASE(locks_may_be_taken_in_every_ascending_order),
 	KUNIT_CASE(locks_against_their_order_are_seen),
 	KUNIT_CASE(readers_and_pins_nest),

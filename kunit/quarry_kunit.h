@@ -62,6 +62,7 @@ struct quarry_watch_hooks {
 	typeof(quarry_os_meta_alloc) *meta_alloc;
 	typeof(quarry_os_meta_free) *meta_free;
 	typeof(quarry_os_meta_retire) *meta_retire;
+	typeof(quarry_os_after_readers) *after_readers;
 	typeof(quarry_os_lock_init) *lock_init;
 	typeof(quarry_os_lock_fini) *lock_fini;
 	typeof(quarry_os_lock) *lock;

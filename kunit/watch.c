@@ -337,6 +337,7 @@ const struct quarry_watch_hooks quarry_watch_hooks = {
 	.meta_alloc = quarry_os_meta_alloc,
 	.meta_free = quarry_os_meta_free,
 	.meta_retire = quarry_os_meta_retire,
+	.after_readers = quarry_os_after_readers,
 	.lock_init = quarry_os_lock_init,
 	.lock_fini = quarry_os_lock_fini,
 	.lock = quarry_os_lock,

@@ -31,6 +31,7 @@ static u64 pool_id(const void *pool)
 
 void *quarry_os_meta_alloc(size_t bytes, enum quarry_context context)
 {
+	size_t align = bytes % PAGE_SIZE ? QUARRY_META_ALIGN : PAGE_SIZE;
 	void *meta;
 
 	/*
@@ -43,7 +44,7 @@ void *quarry_os_meta_alloc(size_t bytes, enum quarry_context context)
 		meta = kzalloc(bytes, GFP_ATOMIC | __GFP_NOWARN);
 	else
 		meta = kvzalloc(bytes, QUARRY_GFP);
-	if (IS_ALIGNED((unsigned long)meta, QUARRY_META_ALIGN))
+	if (IS_ALIGNED((unsigned long)meta, align))
 		return meta;
 	/* No kernel does this; should one, it is a refusal and not a crash. */
 	kvfree(meta);
@@ -67,6 +68,30 @@ void quarry_os_meta_retire(void *meta, size_t bytes)
 	struct quarry_retired *retired = meta;
 
 	kvfree_rcu(retired, rcu);
+}
+
+/* What a struct quarry_os_after is here. */
+struct quarry_after {
+	struct rcu_head rcu;
+	void (*fn)(struct quarry_os_after *after);
+};
+
+static_assert(sizeof(struct quarry_after) <= sizeof(struct quarry_os_after));
+
+static void call_after(struct rcu_head *rcu)
+{
+	struct quarry_after *waiting = container_of(rcu, struct quarry_after, rcu);
+
+	waiting->fn((struct quarry_os_after *)waiting);
+}
+
+void quarry_os_after_readers(struct quarry_os_after *after,
+			     void (*fn)(struct quarry_os_after *after))
+{
+	struct quarry_after *waiting = (struct quarry_after *)after;
+
+	waiting->fn = fn;
+	call_rcu(&waiting->rcu, call_after);
 }
 
 void quarry_os_zero(void *pool, uint64_t offset, uint64_t bytes)
@@ -99,6 +124,7 @@ static const char *const lock_names[QUARRY_LOCK_RANKS] = {
 	[QUARRY_LOCK_CLIENT] = "quarry_client",
 	[QUARRY_LOCK_OVERFLOW] = "quarry_overflow",
 	[QUARRY_LOCK_PAGES] = "quarry_pages",
+	[QUARRY_LOCK_OBJECTS] = "quarry_objects",
 };
 #endif
 

@@ -30,7 +30,7 @@ static void __exit quarry_exit(void)
 	quarry_chrdev_exit();
 	quarry_debugfs_exit();
 	quarry_each_cpu_exit();
-	/* What was retired goes by RCU. */
+	/* What was retired goes by RCU, and clients by calls of this module's. */
 	rcu_barrier();
 }
 

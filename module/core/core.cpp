@@ -5,4 +5,5 @@
 // template twice.
 #include "seam/pool.cpp"
 #include "seam/heap.cpp"
+#include "seam/object.cpp"
 #include "seam/reserve.cpp"

@@ -17,7 +17,7 @@
  * before all of them: no user memory is touched under any of these. Two locks
  * of one rank are never held together. Memory is never allocated under one.
  *   shim:  pool->grow (mutex) > client->calls (rwsem, two only in order of id)
- *   core:  REGIONS > DEPOT > CLASS > CLIENT > OVERFLOW > PAGES
+ *   core:  REGIONS > DEPOT > CLASS > CLIENT > OVERFLOW > PAGES > OBJECTS
  */
 #ifndef QUARRY_SEAM_H
 #define QUARRY_SEAM_H
@@ -82,6 +82,7 @@ enum quarry_lock_rank {
 	QUARRY_LOCK_CLIENT,	/* one client's chain of what it owns */
 	QUARRY_LOCK_OVERFLOW,	/* one pool's table of further owners */
 	QUARRY_LOCK_PAGES,	/* one pool's buddy, or its ranges */
+	QUARRY_LOCK_OBJECTS,	/* one cache of the core's own objects */
 	QUARRY_LOCK_RANKS
 };
 
@@ -104,7 +105,10 @@ enum quarry_context {
 
 /* ---- down: the hooks ------------------------------------------------------ */
 
-/* Metadata, zeroed, aligned to 64 bytes. Charged to the caller. NULL when refused. */
+/*
+ * Metadata, zeroed, aligned to 64 bytes; a block of whole pages to a page. Charged to
+ * the caller. NULL when refused.
+ */
 void *quarry_os_meta_alloc(size_t bytes, enum quarry_context context);
 /* Context: any. `bytes` as it was asked for. */
 void quarry_os_meta_free(void *meta, size_t bytes);
@@ -115,6 +119,19 @@ void quarry_os_meta_free(void *meta, size_t bytes);
  * read all the rest.
  */
 void quarry_os_meta_retire(void *meta, size_t bytes);
+
+/* A call that waits for readers: the platform's from after_readers on until it is made. */
+struct quarry_os_after {
+	uint64_t storage[3];
+};
+/*
+ * Calls fn(after) once, when every reader (read_enter/leave, or pinned) that is there now
+ * has left. Context: any. Never fails and never waits. `after` stands in what is to go, so
+ * nothing is allocated. fn runs in any context but NMI (a softirq in the kernel): under no
+ * lock, it does not sleep. The module's end waits for it.
+ */
+void quarry_os_after_readers(struct quarry_os_after *after,
+			     void (*fn)(struct quarry_os_after *after));
 
 /* Context: any. The lock keeps interrupts off; `lock` returns what unlock needs. */
 void quarry_os_lock_init(struct quarry_os_lock *lock, enum quarry_lock_rank rank);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// ClientTable: indices by AtomicBits, chunks made when first needed, refusals, threads.
+// ClientTable: indices by AtomicBits, chunks made when first needed, clients as objects of
+// the table's cache, refusals, threads.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <set>
 #include <thread>
 #include <vector>
@@ -15,6 +17,10 @@ namespace {
 
 using P = HostPlatform;
 using Table = ClientTable<P>;
+using Cache = ObjectCache<Client<P>, Client<P>::CacheLock, Client<P>::kSlabBytes>;
+using Control = ObjectControl<Client<P>, Client<P>::CacheLock, Client<P>::kSlabBytes>;
+constexpr u64 kControlBytes = sizeof(Control);
+constexpr u64 kSlabMetaBytes = sizeof(Control::Slab);
 
 #if QUARRY_HOST_TSAN
 constexpr u64 kRounds = 2000;
@@ -62,8 +68,8 @@ TEST(ClientTable, ATableCostsNoMoreThanItsFirstChunksBeforeItHasClients) {
     Table table(65534);
     const u64 before = P::meta_bytes();
     ASSERT_EQ(table.init(), Error::none);
-    // A pointer for 64 indices, a bit for each, the summary.
-    EXPECT_EQ(P::meta_bytes() - before, 1024u * 8 + 1024 * 8 + 16 * 8 + 8);
+    // A pointer for 64 indices, a bit for each, the summary; the cache's control block.
+    EXPECT_EQ(P::meta_bytes() - before, 1024u * 8 + 1024 * 8 + 16 * 8 + 8 + kControlBytes);
     EXPECT_EQ(table.meta_bytes(), P::meta_bytes() - before);
     const auto client = table.add(nullptr, 1, 0);
     ASSERT_TRUE(client);
@@ -73,8 +79,103 @@ TEST(ClientTable, ATableCostsNoMoreThanItsFirstChunksBeforeItHasClients) {
     Table small(15);
     const u64 between = P::meta_bytes();
     ASSERT_EQ(small.init(), Error::none);
-    EXPECT_EQ(P::meta_bytes() - between, 16u);
+    EXPECT_EQ(P::meta_bytes() - between, 16u + kControlBytes);
 }
+
+// Clients take whole pages, 13 in each; what is empty goes back, but for one page.
+TEST(ClientTable, ClientsGrowByPagesAndAtMostOneEmptyPageIsKept) {
+    constexpr u32 kInPage = Cache::kSlots;
+    EXPECT_EQ(kInPage, 13u);
+    Table table(1000);
+    ASSERT_EQ(table.init(), Error::none);
+    const u64 empty = P::meta_bytes();
+    std::vector<Client<P>*> clients;
+    u64 chunks = 0;
+    for (u32 n = 1; n <= 10 * kInPage; ++n) {
+        const auto client = table.add(nullptr, n, 0);
+        ASSERT_TRUE(client);
+        clients.push_back(*client);
+        chunks = n / 64 + 1;  // index 0 is nobody's
+        const u64 pages = (n + kInPage - 1) / kInPage;
+        EXPECT_EQ(P::meta_bytes() - empty, chunks * 512 + pages * (4096 + kSlabMetaBytes)) << n;
+        EXPECT_EQ(table.objects(), n);
+        EXPECT_EQ(table.meta_bytes(), P::meta_bytes());
+    }
+    for (auto* client : clients) table.remove(*client);
+    P::settle();
+    EXPECT_EQ(table.objects(), 0u);
+    EXPECT_EQ(P::meta_bytes() - empty, chunks * 512 + 4096 + kSlabMetaBytes);
+    expect_clean(table, 0);
+}
+
+TEST(ClientTable, ARemovedClientStaysReadableForWhoFoundItBefore) {
+    Table table(4);
+    ASSERT_EQ(table.init(), Error::none);
+    const auto client = table.add(&table, 77, 5);
+    ASSERT_TRUE(client);
+    std::atomic<int> stage{0};
+    std::thread reader([&] {
+        P::Thread scope;
+        ReadGuard<P> guard;
+        Client<P>* found = table.find(1);
+        stage = 1;
+        while (stage != 2) std::this_thread::yield();
+        // The next of its number is there, and this one is still whole.
+        EXPECT_EQ(found->id(), 77u);
+        EXPECT_EQ(found->limit(), 5u);
+        EXPECT_EQ(found->pool(), &table);
+        EXPECT_NE(table.find(1), found);
+        EXPECT_EQ(table.find(1)->id(), 78u);
+        stage = 3;
+    });
+    while (stage != 1) std::this_thread::yield();
+    table.remove(**client);
+    EXPECT_EQ(table.find(1), nullptr);
+    const auto next = table.add(&table, 78, 6);
+    ASSERT_TRUE(next);
+    EXPECT_EQ((*next)->index(), 1u);
+    EXPECT_NE(*next, *client) << "its memory is not given again before its readers have left";
+    EXPECT_EQ(table.objects(), 2u);
+    EXPECT_EQ(P::waiting_calls(), 1u);
+    stage = 2;
+    reader.join();
+    EXPECT_EQ(stage, 3);
+    P::settle();
+    EXPECT_EQ(table.objects(), 1u);
+    expect_clean(table, 1);
+    table.remove(**next);
+}
+
+// The pool goes, and a reader still has one of its clients: the last box frees the cache.
+TEST(ClientTable, AClientOutlivesItsTableWhileItIsRead) {
+    const u64 before = P::meta_bytes();
+    auto table = std::make_unique<Table>(4);
+    ASSERT_EQ(table->init(), Error::none);
+    const auto client = table->add(nullptr, 9, 0);
+    ASSERT_TRUE(client);
+    Client<P>* found = *client;
+    std::atomic<int> stage{0};
+    std::thread reader([&] {
+        P::Thread scope;
+        {
+            ReadGuard<P> guard;
+            found = table->find(1);
+            stage = 1;
+            while (stage != 2) std::this_thread::yield();
+            EXPECT_EQ(found->id(), 9u);
+        }
+        stage = 3;
+    });
+    while (stage != 1) std::this_thread::yield();
+    table->remove(*found);
+    table.reset();
+    EXPECT_EQ(P::meta_bytes() - before, kControlBytes + 4096 + kSlabMetaBytes);
+    stage = 2;
+    reader.join();
+    P::settle();
+    EXPECT_EQ(P::meta_bytes(), before);
+}
+
 TEST(ClientTable, RefusedMetadataIsAnErrorAndTheIndexIsFreeAgain) {
     for (u64 nth = 1;; ++nth) {
         P::refuse_allocation(nth);
@@ -85,7 +186,8 @@ TEST(ClientTable, RefusedMetadataIsAnErrorAndTheIndexIsFreeAgain) {
             expect_clean(table, client ? 1 : 0);
             if (client) {
                 table.remove(**client);
-                EXPECT_EQ(nth, 4u);
+                // The table, the control block, a chunk, a slab, its descriptor.
+                EXPECT_EQ(nth, 6u);
                 break;
             }
             EXPECT_EQ(client.error(), Error::no_memory);

@@ -3,6 +3,8 @@
 // The slow half of HostPlatform: slots, locks, metadata and its reclaiming, records.
 #include "host_platform.hpp"
 
+#include "../../module/core/object/hooks.hpp"
+
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -20,8 +22,8 @@ namespace quarry {
 
 namespace {
 
-constexpr const char* kRankNames[QUARRY_LOCK_RANKS] = {"REGIONS", "DEPOT",    "CLASS",
-                                                       "CLIENT",  "OVERFLOW", "PAGES"};
+constexpr const char* kRankNames[QUARRY_LOCK_RANKS] = {
+    "REGIONS", "DEPOT", "CLASS", "CLIENT", "OVERFLOW", "PAGES", "OBJECTS"};
 
 int membarrier(int command) { return static_cast<int>(syscall(SYS_membarrier, command, 0, 0)); }
 
@@ -61,6 +63,12 @@ struct HostPlatform::Retired {
     Retired* next;
     u64 epoch;
 };
+// What a quarry_os_after is here.
+struct HostPlatform::After {
+    After* next;
+    void (*fn)(quarry_os_after*);
+    u64 epoch;
+};
 
 namespace {
 
@@ -68,6 +76,8 @@ struct Limbo {
     std::mutex mutex;
     void* first = nullptr;
     u64 count = 0;
+    void* calls = nullptr;
+    u64 waiting = 0;  // calls that were not made, or are being made
 };
 Limbo& limbo() {
     static auto* instance = new Limbo;
@@ -223,7 +233,7 @@ void* HostPlatform::meta_alloc(std::size_t bytes, Context context) {
     std::lock_guard guard(books().mutex);
     if (refused()) return nullptr;
     const std::size_t padded = (bytes + 63) / 64 * 64;
-    void* meta = std::aligned_alloc(64, padded);
+    void* meta = std::aligned_alloc(padded % 4096 ? 64 : 4096, padded);
     if (!meta) return nullptr;
     std::memset(meta, 0, padded);
     books().sizes.emplace(meta, bytes);
@@ -261,10 +271,20 @@ void HostPlatform::meta_retire(void* meta, std::size_t bytes) {
     if (many) reclaim();
 }
 
-// Frees what no reader can have any more.
-void HostPlatform::reclaim() {
-    std::lock_guard guard(limbo().mutex);
-    if (!limbo().first) return;
+void HostPlatform::after_readers(quarry_os_after* after, void (*fn)(quarry_os_after*)) {
+    static_assert(sizeof(After) <= sizeof(quarry_os_after));
+    bool many = false;
+    {
+        std::lock_guard guard(limbo().mutex);
+        const u64 epoch = epoch_.fetch_add(1, std::memory_order_acq_rel);
+        limbo().calls = new (after) After{static_cast<After*>(limbo().calls), fn, epoch};
+        many = ++limbo().waiting % 64 == 0;
+    }
+    if (many) reclaim();
+}
+
+// The epoch of the reader that came first, or more than any.
+u64 HostPlatform::oldest_reader() {
     if (asymmetric()) membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     u64 oldest = ~u64{0};
     for (auto& slot : slots_) {
@@ -272,6 +292,48 @@ void HostPlatform::reclaim() {
                                        : slot.epoch.fetch_add(0, std::memory_order_seq_cst);
         if (epoch && epoch < oldest) oldest = epoch;
     }
+    return oldest;
+}
+
+// Frees what no reader can have any more, and makes the calls that waited for them.
+void HostPlatform::reclaim() {
+    free_retired();
+    if (idle()) make_calls();
+}
+
+void HostPlatform::make_calls() {
+    After* due = nullptr;
+    {
+        std::lock_guard guard(limbo().mutex);
+        if (!limbo().calls) return;
+        const u64 oldest = oldest_reader();
+        auto* list = static_cast<After*>(limbo().calls);
+        limbo().calls = nullptr;
+        while (list) {
+            After* next = list->next;
+            if (list->epoch < oldest) {
+                list->next = due;
+                due = list;
+            } else {
+                list->next = static_cast<After*>(limbo().calls);
+                limbo().calls = list;
+            }
+            list = next;
+        }
+    }
+    while (due) {
+        After* next = due->next;
+        due->fn(reinterpret_cast<quarry_os_after*>(due));
+        due = next;
+        std::lock_guard guard(limbo().mutex);
+        --limbo().waiting;
+    }
+}
+
+void HostPlatform::free_retired() {
+    std::lock_guard guard(limbo().mutex);
+    if (!limbo().first) return;
+    const u64 oldest = oldest_reader();
     auto* list = static_cast<Retired*>(limbo().first);
     limbo().first = nullptr;
     while (list) {
@@ -294,9 +356,9 @@ void HostPlatform::reclaim() {
 
 void HostPlatform::settle() {
     must_not_sleep("settle");
-    while (retired_blocks()) {
+    while (retired_blocks() || waiting_calls()) {
         reclaim();
-        if (retired_blocks()) sched_yield();
+        if (retired_blocks() || waiting_calls()) sched_yield();
     }
 }
 
@@ -311,6 +373,10 @@ u64 HostPlatform::meta_blocks() {
 u64 HostPlatform::retired_blocks() {
     std::lock_guard guard(limbo().mutex);
     return limbo().count;
+}
+u64 HostPlatform::waiting_calls() {
+    std::lock_guard guard(limbo().mutex);
+    return limbo().waiting;
 }
 u64 HostPlatform::allocations() {
     std::lock_guard guard(books().mutex);
@@ -371,6 +437,23 @@ HostBacking::HostBacking(u64 bytes) : memory_(bytes) {
 HostBacking::~HostBacking() {
     std::lock_guard guard(records().mutex);
     records().backings.erase(this);
+}
+
+// ---- the hooks of object caches ----
+
+// For the caches that the core itself keeps. Weak: the tests of object caches bring their own,
+// and the core's object has those of the seam.
+[[gnu::weak]] void* object_slab_alloc(std::size_t bytes, std::size_t, Context context) {
+    return HostPlatform::meta_alloc(bytes, context);
+}
+[[gnu::weak]] void object_slab_free(void* slab, std::size_t bytes, std::size_t) {
+    HostPlatform::meta_free(slab, bytes);
+}
+[[gnu::weak]] void* object_meta_alloc(std::size_t bytes, Context context) {
+    return HostPlatform::meta_alloc(bytes, context);
+}
+[[gnu::weak]] void object_meta_free(void* meta, std::size_t bytes) {
+    HostPlatform::meta_free(meta, bytes);
 }
 
 }  // namespace quarry

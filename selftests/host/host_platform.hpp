@@ -10,8 +10,8 @@
 //               Under ThreadSanitizer, or where the system call is refused, with locked ones
 //   on_each_cpu a thread that would pin its slot waits meanwhile (Dekker's two flags, the
 //               drainer's half of the fence again membarrier)
-//   metadata    zeroed, 64-byte aligned, tracked: a wrong size, a second free, a block left
-//               over are found; the n-th allocation can be refused
+//   metadata    zeroed, 64-byte aligned (whole pages: to a page), tracked: a wrong size, a
+//               second free, a block left over are found; the n-th allocation can be refused
 //   locks       spin, then yield. A lock of a rank not above those held aborts with the
 //               names of both; slots that the core says it has touched are counted by hold
 //   rules       no sleeping call with a lock held, pinned, or as a reader: aborts
@@ -103,6 +103,8 @@ public:
     static void* meta_alloc(std::size_t bytes, Context context);
     static void meta_free(void* meta, std::size_t bytes);
     static void meta_retire(void* meta, std::size_t bytes);
+    // fn runs in a thread that holds no lock and is no reader: in settle() at the latest.
+    static void after_readers(quarry_os_after* after, void (*fn)(quarry_os_after*));
 
     static unsigned pin() {
         read_enter();
@@ -193,6 +195,8 @@ public:
     static u64 meta_bytes();
     static u64 meta_blocks();
     static u64 retired_blocks();
+    // Calls of after_readers that were not made yet.
+    static u64 waiting_calls();
     // Metadata allocations ever made.
     static u64 allocations();
 
@@ -227,6 +231,7 @@ private:
     using Slot = host_detail::Slot;
     using Trace = host_detail::Trace;
     struct Retired;
+    struct After;
 
     static void count(std::atomic<u64>& counter, u64 n = 1) {
         counter.fetch_add(n, std::memory_order_relaxed);
@@ -246,6 +251,9 @@ private:
     static void must_not_sleep(const char* what);
     static bool refused();
     static void reclaim();
+    static void free_retired();
+    static void make_calls();
+    static u64 oldest_reader();
     friend struct HostSlotKeeper;
 
     static inline constinit thread_local ThreadState state_{};

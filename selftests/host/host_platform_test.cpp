@@ -128,6 +128,42 @@ TEST(HostPlatform, WhatIsRetiredStaysUntilItsReadersHaveLeft) {
     EXPECT_EQ(P::retired_blocks(), 0u);
 }
 
+TEST(HostPlatform, CallsThatWaitForReadersAreMadeOnceAfterThemAndUnderNoLock) {
+    static constexpr int kCalls = 200;
+    struct Late {
+        quarry_os_after after;
+        std::atomic<int> calls;
+    };
+    std::vector<Late> late(kCalls);
+    std::atomic<int> stage{0};
+    std::thread reader([&] {
+        P::Thread scope;
+        {
+            ReadGuard<P> guard;
+            stage = 1;
+            while (stage.load() != 2) std::this_thread::yield();
+            for (const Late& one : late) EXPECT_EQ(one.calls, 0);
+        }
+        stage = 3;
+    });
+    while (stage.load() != 1) std::this_thread::yield();
+    const auto fn = [](quarry_os_after* after) {
+        EXPECT_TRUE(P::idle());
+        ++reinterpret_cast<Late*>(after)->calls;
+    };
+    P::Lock lock(QUARRY_LOCK_PAGES);
+    for (Late& one : late) {
+        Guard guard(lock);
+        P::after_readers(&one.after, fn);
+    }
+    EXPECT_EQ(P::waiting_calls(), u64{kCalls});
+    stage = 2;
+    reader.join();
+    P::settle();
+    EXPECT_EQ(P::waiting_calls(), 0u);
+    for (const Late& one : late) EXPECT_EQ(one.calls, 1);
+}
+
 TEST(HostPlatform, ReadersOfALaterTimeDoNotHoldUpWhatWasRetiredBefore) {
     P::meta_retire(P::meta_alloc(64, Context::atomic), 64);
     std::atomic<int> stage{0};

@@ -18,6 +18,9 @@ void* quarry_os_meta_alloc(size_t bytes, enum quarry_context context) {
 }
 void quarry_os_meta_free(void* meta, size_t bytes) { P::meta_free(meta, bytes); }
 void quarry_os_meta_retire(void* meta, size_t bytes) { P::meta_retire(meta, bytes); }
+void quarry_os_after_readers(struct quarry_os_after* after, void (*fn)(struct quarry_os_after*)) {
+    P::after_readers(after, fn);
+}
 
 void quarry_os_lock_init(struct quarry_os_lock* lock, enum quarry_lock_rank rank) {
     new (lock) P::Lock(rank);

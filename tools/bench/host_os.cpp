@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 #include "host_os.hpp"
 
@@ -57,18 +58,26 @@ Slot& here() {
     return *own;
 }
 
-// Retired blocks; the first word links them.
+// What a quarry_os_after is here.
+struct After {
+    After* next;
+    void (*fn)(quarry_os_after*);
+};
+static_assert(sizeof(After) <= sizeof(quarry_os_after));
+
+// Retired blocks, linked by their first word, and calls that wait for readers.
 struct Limbo {
     std::mutex mutex;
     void* first = nullptr;
+    After* calls = nullptr;
 } limbo;
 
-// Frees what was retired, when every other slot has been seen outside.
+// Frees what was retired and makes the calls, when every other slot has been seen outside.
 void reclaim() {
-    if (!limbo.first || here().inside.load(std::memory_order_relaxed)) return;
+    if ((!limbo.first && !limbo.calls) || here().inside.load(std::memory_order_relaxed)) return;
     std::lock_guard guard(limbo.mutex);
-    void* block = limbo.first;
-    limbo.first = nullptr;
+    void* block = std::exchange(limbo.first, nullptr);
+    After* call = std::exchange(limbo.calls, nullptr);
     membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     for (Slot& slot : slots)
         while (&slot != own && slot.inside.load(std::memory_order_acquire)) sched_yield();
@@ -76,6 +85,11 @@ void reclaim() {
         void* next = *static_cast<void**>(block);
         std::free(block);
         block = next;
+    }
+    while (call) {
+        After* next = call->next;
+        call->fn(reinterpret_cast<quarry_os_after*>(call));
+        call = next;
     }
 }
 
@@ -127,7 +141,8 @@ extern "C" {
 void* quarry_os_meta_alloc(size_t bytes, quarry_context context) {
     if (context == QUARRY_MAY_SLEEP) reclaim();
     const size_t padded = (bytes + 63) / 64 * 64;
-    void* block = std::aligned_alloc(64, padded);
+    // Whole pages to a page.
+    void* block = std::aligned_alloc(padded % 4096 ? 64 : 4096, padded);
     if (!block) return nullptr;
     meta.fetch_add(bytes, std::memory_order_relaxed);
     return std::memset(block, 0, padded);
@@ -142,6 +157,10 @@ void quarry_os_meta_retire(void* block, size_t bytes) {
     std::lock_guard guard(limbo.mutex);
     *static_cast<void**>(block) = limbo.first;
     limbo.first = block;
+}
+void quarry_os_after_readers(struct quarry_os_after* after, void (*fn)(struct quarry_os_after*)) {
+    std::lock_guard guard(limbo.mutex);
+    limbo.calls = new (after) After{limbo.calls, fn};
 }
 
 void quarry_os_lock_init(struct quarry_os_lock* lock, quarry_lock_rank) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Object caches against new and delete: an object of 64 bytes is made, its first word
-// written, and destroyed; one at a time, and a random one of 1000 replaced.
+// written, and destroyed; one at a time, and a random one of 1000 replaced. The caches' hooks are
+// those of the core's object: a slab is made and given back outside what is measured.
 #include <sys/mman.h>
 
 #include <cstring>
@@ -9,20 +10,6 @@
 
 #include "../../module/core/object/object_cache.hpp"
 #include "case.hpp"
-
-namespace quarry {
-
-// The hooks of the caches here. A slab is made and given back outside what is measured.
-void* object_slab_alloc(std::size_t bytes, std::size_t align, Context) {
-    return std::aligned_alloc(align, bytes);
-}
-void object_slab_free(void* slab, std::size_t, std::size_t) { std::free(slab); }
-void* object_meta_alloc(std::size_t bytes, Context) {
-    return std::aligned_alloc(64, round_up(bytes, 64));
-}
-void object_meta_free(void* meta, std::size_t) { std::free(meta); }
-
-}  // namespace quarry
 
 namespace {
 

@@ -40,6 +40,7 @@ struct BenchPlatform {
     }
     static void meta_free(void* p, size_t) { std::free(p); }
     static void meta_retire(void* p, size_t) { std::free(p); }
+    static void after_readers(quarry_os_after* after, void (*fn)(quarry_os_after*)) { fn(after); }
     static unsigned pin() { return 0; }
     static void unpin() {}
     static void read_enter() {}

@@ -2,8 +2,7 @@
 //
 // What object caches ask of the build: two pairs of functions that it must define. A
 // program that makes an object cache and lacks one does not link, and the linker names
-// it. (With the hooks of the seam: quarry_os_meta_alloc and quarry_os_meta_free serve both,
-// for its blocks of whole pages are aligned to a page.)
+// it. In the module they are in seam/object.cpp, on the seam's hook for metadata.
 //
 // All are called without any lock of the cache.
 #pragma once

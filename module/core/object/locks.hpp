@@ -110,7 +110,7 @@ private:
     std::conditional_t<kInPlace, InPlace, Apart> place_;
 };
 
-using IrqSpinLock = PlatformLock<KernelPlatform, QUARRY_LOCK_PAGES>;
+using IrqSpinLock = PlatformLock<KernelPlatform, QUARRY_LOCK_OBJECTS>;
 
 static_assert(LockPolicy<NoLock> && LockPolicy<SpinLock> && LockPolicy<IrqSpinLock>);
 

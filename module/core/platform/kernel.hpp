@@ -28,6 +28,9 @@ struct KernelPlatform {
     }
     static void meta_free(void* meta, std::size_t bytes) { quarry_os_meta_free(meta, bytes); }
     static void meta_retire(void* meta, std::size_t bytes) { quarry_os_meta_retire(meta, bytes); }
+    static void after_readers(quarry_os_after* after, void (*fn)(quarry_os_after*)) {
+        quarry_os_after_readers(after, fn);
+    }
 
     static unsigned pin() { return quarry_os_pin(); }
     static void unpin() { quarry_os_unpin(); }

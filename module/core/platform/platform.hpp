@@ -12,6 +12,9 @@
 //               lookup is freed (RCU in the kernel, epochs on a host).
 //   meta_*      metadata: zeroed, aligned to 64 bytes, freed with the size it was
 //               asked for; retire frees after all present readers.
+//   after_readers
+//               calls a function when all present readers have left: for what has more to
+//               end than its memory. Nothing is allocated.
 //   on_each_cpu optional: runs a function in place of each CPU, with no pinned section of
 //               that CPU beside it (cache/cache.hpp says what it is for)
 //   log         optional: log(os, what, value), a rare event in words and one number. `what`
@@ -38,6 +41,7 @@ concept Platform = requires(void* p, std::size_t n, Context c, typename P::Lock&
     { P::meta_alloc(n, c) } -> std::same_as<void*>;
     { P::meta_free(p, n) };
     { P::meta_retire(p, n) };
+    { P::after_readers(static_cast<quarry_os_after*>(p), [](quarry_os_after*) {}) };
     { P::pin() } -> std::same_as<unsigned>;
     { P::unpin() };
     { P::read_enter() };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
 // A client of a pool: a name, a limit, two counts, and the head of the chain of what
-// it owns (chain.hpp).
+// it owns (chain.hpp). It lives in the pool's object cache and has its own box: so
+// that it can go home when the last reader has left it, whatever became of the pool.
 //
 //   bytes_    reserved before a grant, given back after a free: never above the
 //             limit, even for an instant                          relaxed
@@ -10,6 +11,7 @@
 
 #include <atomic>
 
+#include "../object/box.hpp"
 #include "../platform/platform.hpp"
 #include "../slabs/size_class.hpp"
 
@@ -41,6 +43,11 @@ struct PoolRefusal {
 template <Platform P>
 class Client {
 public:
+    // In the kernel it goes home by RCU, from a softirq: so the cache's lock is the platform's.
+    using CacheLock = PlatformLock<P, QUARRY_LOCK_OBJECTS>;
+    static constexpr std::size_t kSlabBytes = 4096;
+    using Home = Box<Client, CacheLock, kSlabBytes>;
+
     Client(void* pool, ClientIndex index, u64 id, u64 limit)
         : pool_(pool), limit_(limit), id_(id), index_(index) {
         for (u32& hint : slab_hint) hint = kNoLink;
@@ -75,8 +82,22 @@ public:
         unreserve(bytes);
     }
 
+    // From here on it lasts until leave().
+    void keep(Home&& home) { leaving_.home = std::move(home); }
+    // No new reader finds it. It is destroyed when the present ones have left.
+    void leave() { P::after_readers(&leaving_.after, go_home); }
+
 private:
-    // The first 16 bytes are the platform's after retirement.
+    struct Leaving {
+        quarry_os_after after;
+        Home home;
+    };
+    static_assert(std::is_standard_layout_v<Leaving>, "a pointer to it is one to its first member");
+
+    static void go_home(quarry_os_after* after) {
+        const Home home = std::move(reinterpret_cast<Leaving*>(after)->home);
+    }
+
     void* pool_;
     u64 limit_;
 
@@ -90,6 +111,7 @@ private:
     u64 id_;
     std::atomic<u64> bytes_{0};
     std::atomic<u64> objects_{0};
+    Leaving leaving_{};
     ClientIndex index_;
 };
 

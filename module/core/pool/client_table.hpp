@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
 // A pool's clients by index, 1..max (at most 65535): chunks of 64 pointers, made when
-// first needed and kept. An index is given again only after its client was destroyed,
+// first needed and kept. An index is given again only after its client was removed,
 // so after its reap. No lock: indices are slots of AtomicBits, the lowest free one first.
+// The clients themselves are objects of a cache of the pool's own (object_cache.hpp).
 //
 //   chunk    null -> 64 slots     who needs it first: CAS, a loser    acq_rel
 //                                 frees its own                       read: anyone, acquire
@@ -11,12 +12,21 @@
 //                                                                     read: anyone, acquire
 //
 // A reader that holds a client's name from an owner record may use the pointer while it
-// stays a reader. Everything is O(1). Metadata: 8 bytes for 64 indices, and a bit for each,
-// from the start; 512 bytes more for 64 clients.
+// stays a reader: a client that was removed goes home to its slab when the last one has
+// left, be it after the table, for a box needs no handle of the cache.
+//
+// Everything is O(1). Metadata: 8 bytes for 64 indices, and a bit for each, from the start,
+// and the cache's control block; 512 bytes more for 64 clients, and a page for each 13. Such
+// a page is charged as a pool's growth is: to the client whose join made it. All but one
+// empty page go back at once, that one with the pool.
+//
+// (A pool itself is no object of such a cache: it takes most of a page, which is charged to
+// its creator and shall go with it, and a cache would keep one for the next creator.)
 #pragma once
 
 #include <atomic>
 
+#include "../object/object_cache.hpp"
 #include "../slots/atomic_bits.hpp"
 #include "client.hpp"
 
@@ -41,6 +51,9 @@ public:
         if (!memory) return Error::no_memory;
         chunks_ = static_cast<std::atomic<Chunk*>*>(memory);
         if (const Error e = indices_.init(chunks_ + chunk_count(), u64{max_} + 1); !ok(e)) return e;
+        auto cache = Cache::create();
+        if (!cache) return cache.error();
+        cache_ = *std::move(cache);
         return indices_.take_this(kNobody);
     }
 
@@ -49,13 +62,15 @@ public:
         const auto index = indices_.take();
         if (!index) return Error::too_many;
         Chunk* chunk = chunk_of(*index);
-        auto* client = chunk ? make_meta<Client<P>, P>(Context::may_sleep, pool,
-                                                       static_cast<ClientIndex>(*index), id, limit)
-                             : nullptr;
-        if (!client) {
+        auto made = chunk ? cache_.make(pool, static_cast<ClientIndex>(*index), id, limit)
+                          : Made<Home>(Error::no_memory);
+        if (!made) {
             (void)indices_.give(*index);
-            return Error::no_memory;
+            return made.error();
         }
+        Home home = *std::move(made);
+        Client<P>* client = home.get();
+        client->keep(std::move(home));
         chunk->slot[*index % 64].store(client, std::memory_order_release);
         return client;
     }
@@ -65,7 +80,7 @@ public:
         const u32 index = client.index();
         Chunk& chunk = *chunks_[index / 64].load(std::memory_order_acquire);
         chunk.slot[index % 64].store(nullptr, std::memory_order_release);
-        P::meta_retire(&client, sizeof(client));
+        client.leave();
         (void)indices_.give(index);
     }
 
@@ -81,11 +96,24 @@ public:
     u32 max() const { return max_; }
     u64 meta_bytes() const {
         return table_bytes() + chunks_made_.load(std::memory_order_relaxed) * sizeof(Chunk) +
-               u64{count()} * sizeof(Client<P>);
+               cache_.meta_bytes() + cache_.slab_bytes();
     }
-    void verify(Audit& audit, bool quiet) const { indices_.verify(audit, quiet); }
+    // Clients that are there, and those that wait for readers.
+    u64 objects() const { return cache_.live(); }
+    // The cache's part is one hold of its lock: O(clients).
+    void verify(Audit& audit, bool quiet) const {
+        indices_.verify(audit, quiet);
+        // Its slabs and objects are not the pool's.
+        Audit cache;
+        cache_.verify(cache);
+        if (!cache.clean()) audit.fault(cache.result().first, cache.result().first_offset);
+        if (quiet) audit.expect(cache_.live() >= count(), "a client is no object", count());
+    }
 
 private:
+    using Home = typename Client<P>::Home;
+    using Cache = ObjectCache<Client<P>, typename Client<P>::CacheLock, Client<P>::kSlabBytes>;
+
     struct Chunk {
         std::atomic<Client<P>*> slot[64];
     };
@@ -116,6 +144,7 @@ private:
     u32 max_;
     std::atomic<u32> chunks_made_{0};
     AtomicBits<> indices_;
+    Cache cache_;
 };
 
 }  // namespace quarry
