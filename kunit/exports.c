@@ -50,6 +50,10 @@ EXPORT_SYMBOL_GPL(quarry_core_reserve_take);
 EXPORT_SYMBOL_GPL(quarry_core_reserve_give);
 EXPORT_SYMBOL_GPL(quarry_core_reserve_left);
 EXPORT_SYMBOL_GPL(quarry_core_reserve_verify);
+EXPORT_SYMBOL_GPL(quarry_core_batch_take);
+EXPORT_SYMBOL_GPL(quarry_core_batch_give);
+EXPORT_SYMBOL_GPL(quarry_core_batches_left);
+EXPORT_SYMBOL_GPL(quarry_core_batches_verify);
 
 /* The shim. */
 EXPORT_SYMBOL_GPL(quarry_pool_create);

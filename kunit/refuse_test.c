@@ -5,8 +5,11 @@
  * clean errno or without need of it, the audit finds nothing, nothing is lost,
  * and the same call then succeeds.
  */
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/uaccess.h>
+#include "../module/ioctl.h"
 #include "quarry_kunit.h"
 
 /* No call here makes so many requests: a loop that goes on forever must end. */
@@ -136,12 +139,16 @@ static int join(struct kunit *test, struct attempt *attempt)
 	return quarry_client_create(attempt->pool, false, &joined);
 }
 
+/* Of a pool that has had no client yet: each attempt asks for all that a first one takes. */
 static void leave(struct kunit *test, struct attempt *attempt, int err)
 {
-	if (err)
-		return;
-	quarry_client_reap(joined);
-	quarry_client_put(joined);
+	if (!err) {
+		quarry_client_reap(joined);
+		quarry_client_put(joined);
+	}
+	quarry_kunit_verify(test, attempt->pool);
+	quarry_kunit_end_pool(test, attempt->pool);
+	attempt->pool = quarry_kunit_heap(test, 64 << 12, 64 << 12);
 }
 
 static void joining_survives_each_refusal(struct kunit *test)
@@ -260,12 +267,81 @@ static void giving_back_needs_no_memory(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, after.refused - before.refused, (s64)0);
 }
 
+#define MANY 200
+
+/* By ioctl from a page of the lender's: the offsets first, the structure behind them. */
+static long give_many(struct kunit *test, struct quarry_client *client, u64 at, u64 to, u64 first,
+		      u32 count, u32 *done)
+{
+	u64 offsets = at + first * sizeof(u64), structure = at + PAGE_SIZE - 128;
+	struct quarry_transfer transfer = {
+		.size = sizeof(transfer), .count = count, .offsets = offsets, .to_client = to,
+	};
+	struct quarry_free free = { .size = sizeof(free), .count = count, .offsets = offsets };
+	struct file file = { .private_data = client };
+	void *argument = to ? (void *)&transfer : (void *)&free;
+	size_t bytes = to ? sizeof(transfer) : sizeof(free);
+	long err;
+
+	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(structure), argument, bytes), 0UL);
+	quarry_watch_refuse(1, true);
+	err = quarry_client_ioctl(&file, to ? QUARRY_IOC_TRANSFER : QUARRY_IOC_FREE, structure);
+	quarry_watch_refuse(0, false);
+	KUNIT_ASSERT_EQ(test, copy_from_user(argument, u64_to_user_ptr(structure), bytes), 0UL);
+	*done = to ? transfer.done : free.done;
+	return err;
+}
+
+/* The calls too, whatever the batch: its offsets have a reserve. Only with that out are they ENOMEM. */
+static void a_batch_is_given_back_and_handed_over_without_memory(struct kunit *test)
+{
+	struct quarry_pool *pool = quarry_kunit_heap(test, 256 << 12, 256 << 12);
+	u64 at = quarry_kunit_borrow(test), *batch[QUARRY_CORE_BATCHES];
+	u64 *offsets = quarry_kunit_memory(test, 2 * MANY * sizeof(u64));
+	struct quarry_client *a = quarry_kunit_client(test, pool);
+	struct quarry_client *b = quarry_kunit_client(test, pool);
+	struct quarry_watch_counts counts;
+	unsigned int i;
+	u32 done;
+
+	KUNIT_ASSERT_EQ(test, quarry_client_alloc(a, 64, 8, 2 * MANY, offsets, &done), 0);
+	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(at), offsets, 2 * MANY * sizeof(u64)), 0UL);
+
+	for (i = 0; i < QUARRY_CORE_BATCHES; i++)
+		batch[i] = quarry_core_batch_take();
+	KUNIT_EXPECT_EQ(test, give_many(test, a, at, 0, 0, MANY, &done), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, give_many(test, a, at, b->id, MANY, MANY, &done), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)2 * MANY);
+	/* What fits on the stack needs no room. */
+	KUNIT_EXPECT_EQ(test, give_many(test, a, at, 0, 0, 32, &done), 0);
+	KUNIT_EXPECT_EQ(test, done, 32U);
+	for (i = 0; i < QUARRY_CORE_BATCHES; i++)
+		KUNIT_ASSERT_EQ(test, quarry_core_batch_give(batch[i]), 0);
+
+	/* More often than there are blocks: each comes back, after a refusal too. */
+	for (i = 0; i < 2 * QUARRY_CORE_BATCHES; i++) {
+		KUNIT_EXPECT_EQ(test, give_many(test, a, at, 0, 0, MANY, &done), -EALREADY);
+		KUNIT_EXPECT_EQ(test, quarry_core_batches_left(), (u32)QUARRY_CORE_BATCHES);
+	}
+	KUNIT_EXPECT_EQ(test, give_many(test, a, at, b->id, MANY, MANY, &done), 0);
+	KUNIT_EXPECT_EQ(test, done, (u32)MANY);
+	KUNIT_EXPECT_EQ(test, give_many(test, a, at, 0, 32, MANY - 32, &done), 0);
+	KUNIT_EXPECT_EQ(test, done, (u32)MANY - 32);
+	KUNIT_EXPECT_EQ(test, give_many(test, b, at, 0, MANY, MANY, &done), 0);
+	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)0);
+	KUNIT_EXPECT_EQ(test, quarry_core_batches_left(), (u32)QUARRY_CORE_BATCHES);
+	quarry_watch_read(&counts);
+	KUNIT_EXPECT_GT(test, counts.refused, (s64)0);
+	quarry_kunit_give_back(test, at);
+}
+
 static struct kunit_case refuse_cases[] = {
 	KUNIT_CASE(making_a_pool_survives_each_refusal),
 	KUNIT_CASE(joining_survives_each_refusal),
 	KUNIT_CASE(granting_survives_each_refusal),
 	KUNIT_CASE(adding_a_region_survives_each_refusal),
 	KUNIT_CASE(giving_back_needs_no_memory),
+	KUNIT_CASE(a_batch_is_given_back_and_handed_over_without_memory),
 	{}
 };
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Reserves, as the kernel compiles them: a SlotPool in storage of the caller's,
- * over blocks that it never touches.
+ * over blocks that it never touches; and the module's own FixedPool of batches.
  */
 #include <linux/bitmap.h>
 #include <linux/sched.h>
+#include <linux/string.h>
 #include "quarry_kunit.h"
 
 /* Nobody maps this. */
@@ -120,11 +121,64 @@ static void what_cannot_be_a_reserve_is_refused(struct kunit *test)
 			(int)QUARRY_E_TOO_LARGE);
 }
 
+static void verify_batches(struct kunit *test, u32 live)
+{
+	struct quarry_core_audit audit = {};
+
+	quarry_core_batches_verify(&audit);
+	KUNIT_EXPECT_EQ_MSG(test, audit.faults, (u64)0, "%s", audit.first);
+	KUNIT_EXPECT_EQ(test, audit.objects, (u64)live);
+	KUNIT_EXPECT_EQ(test, quarry_core_batches_left(), QUARRY_CORE_BATCHES - live);
+}
+
+/* Every offset in and around a block: its start is one, whatever else is an error. */
+static void the_batches_in_the_image_are_whole_and_every_wrong_give_is_an_error(struct kunit *test)
+{
+	const u64 bytes = QUARRY_CORE_BATCH_LEN * sizeof(u64);
+	u64 *batch[QUARRY_CORE_BATCHES], at;
+	char *first, *inside;
+	unsigned int i;
+
+	verify_batches(test, 0);
+	for (i = 0; i < QUARRY_CORE_BATCHES; i++) {
+		batch[i] = quarry_core_batch_take();
+		KUNIT_ASSERT_NOT_NULL(test, batch[i]);
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)batch[i], 64));
+		memset(batch[i], i + 1, bytes);
+	}
+	KUNIT_EXPECT_NULL(test, quarry_core_batch_take());
+	verify_batches(test, QUARRY_CORE_BATCHES);
+	first = (char *)batch[0];
+	for (i = 0; i < QUARRY_CORE_BATCHES; i++) {
+		KUNIT_EXPECT_NULL(test, memchr_inv(batch[i], i + 1, bytes));
+		first = min(first, (char *)batch[i]);
+	}
+	for (at = 0; at < QUARRY_CORE_BATCHES * bytes; at += 8) {
+		if (at % bytes == 0)
+			continue;
+		inside = first + at;
+		KUNIT_ASSERT_EQ(test, quarry_core_batch_give((u64 *)inside),
+				(int)QUARRY_E_MISALIGNED);
+	}
+	KUNIT_EXPECT_EQ(test, quarry_core_batch_give(NULL), (int)QUARRY_E_INVALID);
+	KUNIT_EXPECT_EQ(test, quarry_core_batch_give((u64 *)(first - bytes)),
+			(int)QUARRY_E_OUT_OF_RANGE);
+	KUNIT_EXPECT_EQ(test, quarry_core_batch_give((u64 *)(first + at)),
+			(int)QUARRY_E_OUT_OF_RANGE);
+	verify_batches(test, QUARRY_CORE_BATCHES);
+	for (i = 0; i < QUARRY_CORE_BATCHES; i++) {
+		KUNIT_EXPECT_EQ(test, quarry_core_batch_give(batch[i]), 0);
+		KUNIT_EXPECT_EQ(test, quarry_core_batch_give(batch[i]), (int)QUARRY_E_ALREADY_FREE);
+	}
+	verify_batches(test, 0);
+}
+
 static struct kunit_case slots_cases[] = {
 	KUNIT_CASE(every_size_and_count_gives_each_block_once),
 	KUNIT_CASE(every_wrong_give_is_its_own_error_and_changes_nothing),
 	KUNIT_CASE(every_short_history_fits_the_model),
 	KUNIT_CASE(what_cannot_be_a_reserve_is_refused),
+	KUNIT_CASE(the_batches_in_the_image_are_whole_and_every_wrong_give_is_an_error),
 	{}
 };
 

@@ -11,29 +11,13 @@
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
-#include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "batch.h"
 #include "client.h"
 #include "ioctl.h"
 #include "pool.h"
 #include "trace.h"
-
-/* Batches up to this are held on the stack. */
-#define QUARRY_SMALL_BATCH 32U
-
-static u64 *hold_offsets(u64 *small, u32 count)
-{
-	if (count <= QUARRY_SMALL_BATCH)
-		return small;
-	return kvmalloc_array(count, sizeof(*small), QUARRY_GFP);
-}
-
-static void drop_offsets(const u64 *small, u64 *offsets)
-{
-	if (offsets != small)
-		kvfree(offsets);
-}
 
 static int check_count(u32 count)
 {
@@ -81,9 +65,9 @@ static int check_alloc(const struct quarry_pool *pool, const struct quarry_alloc
  */
 int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 {
-	u64 small[QUARRY_SMALL_BATCH], *offsets;
+	struct quarry_batch batch;
 	struct quarry_alloc alloc;
-	u64 start, align, least;
+	u64 start, align, least, *offsets;
 	int err, fault;
 
 	err = QUARRY_FETCH(&alloc, user);
@@ -91,9 +75,10 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 		err = check_alloc(call->client->pool, &alloc);
 	if (err)
 		return err;
-	offsets = hold_offsets(small, alloc.count);
-	if (!offsets)
-		return -ENOMEM;
+	err = quarry_batch_get(&batch, alloc.count, QUARRY_BATCH_TAKES);
+	if (err)
+		return err;
+	offsets = batch.offsets;
 	start = trace_alloc_enabled() ? ktime_get_ns() : 0;
 	least = call->client->pool->kind == QUARRY_CORE_RANGE ? 1 : QUARRY_GRAIN;
 	align = max_t(u64, alloc.align, least);
@@ -116,7 +101,7 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 		trace_alloc(call->client->pool->id, call->client->id, alloc.object_size, align,
 			    alloc.count, alloc.done, alloc.done ? offsets[0] : 0,
 			    start ? ktime_get_ns() - start : 0);
-	drop_offsets(small, offsets);
+	quarry_batch_put(&batch);
 	return outcome(call, err, alloc.done);
 }
 
@@ -129,8 +114,9 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
  */
 int quarry_ioctl_free(struct quarry_call *call, void __user *user)
 {
-	u64 small[QUARRY_SMALL_BATCH], *offsets;
+	struct quarry_batch batch;
 	struct quarry_free free;
+	u64 *offsets;
 	int err;
 
 	err = QUARRY_FETCH(&free, user);
@@ -141,9 +127,10 @@ int quarry_ioctl_free(struct quarry_call *call, void __user *user)
 	err = check_count(free.count);
 	if (err)
 		return err;
-	offsets = hold_offsets(small, free.count);
-	if (!offsets)
-		return -ENOMEM;
+	err = quarry_batch_get(&batch, free.count, QUARRY_BATCH_GIVES);
+	if (err)
+		return err;
+	offsets = batch.offsets;
 	free.done = 0;
 	free.error = 0;
 	if (copy_from_user(offsets, u64_to_user_ptr(free.offsets), free.count * sizeof(*offsets)) ||
@@ -159,7 +146,7 @@ int quarry_ioctl_free(struct quarry_call *call, void __user *user)
 			free.done = 0;
 		}
 	}
-	drop_offsets(small, offsets);
+	quarry_batch_put(&batch);
 	return outcome(call, err, free.done);
 }
 
@@ -172,8 +159,9 @@ int quarry_ioctl_free(struct quarry_call *call, void __user *user)
  */
 int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
 {
-	u64 small[QUARRY_SMALL_BATCH], *offsets;
 	struct quarry_transfer transfer;
+	struct quarry_batch batch;
+	u64 *offsets;
 	int err;
 
 	err = QUARRY_FETCH(&transfer, user);
@@ -184,9 +172,10 @@ int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
 	err = check_count(transfer.count);
 	if (err)
 		return err;
-	offsets = hold_offsets(small, transfer.count);
-	if (!offsets)
-		return -ENOMEM;
+	err = quarry_batch_get(&batch, transfer.count, QUARRY_BATCH_GIVES);
+	if (err)
+		return err;
+	offsets = batch.offsets;
 	transfer.done = 0;
 	transfer.error = 0;
 	if (copy_from_user(offsets, u64_to_user_ptr(transfer.offsets),
@@ -203,7 +192,7 @@ int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
 			transfer.done = 0;
 		}
 	}
-	drop_offsets(small, offsets);
+	quarry_batch_put(&batch);
 	return outcome(call, err, transfer.done);
 }
 

@@ -7,3 +7,4 @@
 #include "seam/heap.cpp"
 #include "seam/object.cpp"
 #include "seam/reserve.cpp"
+#include "seam/batches.cpp"

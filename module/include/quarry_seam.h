@@ -453,6 +453,20 @@ uint64_t quarry_core_reserve_left(const struct quarry_core_reserve *reserve);
 void quarry_core_reserve_verify(const struct quarry_core_reserve *reserve,
 				struct quarry_core_audit *audit);
 
+/*
+ * Room for the offsets of whole batches, part of the module's image: for calls that give
+ * objects back, which shall not fail when no memory can be had. What a block held is still
+ * in it. Calls are serialised by the caller; their context is any.
+ */
+#define QUARRY_CORE_BATCHES	4
+#define QUARRY_CORE_BATCH_LEN	4096
+/* NULL: all are out. */
+uint64_t *quarry_core_batch_take(void);
+/* Errors: as quarry_core_reserve_give. */
+int quarry_core_batch_give(uint64_t *batch);
+uint32_t quarry_core_batches_left(void);
+void quarry_core_batches_verify(struct quarry_core_audit *audit);
+
 #ifdef __cplusplus
 }
 #endif
