@@ -50,16 +50,19 @@ host-expected: ## writes the list of host tests that must be there, from those t
 	@$(MAKE) --no-print-directory -j2 host-plain
 	@$(HOST_DIR)/run.sh --list >$(HOST_DIR)/expected.list
 
-# Fuzzing: libFuzzer with AddressSanitizer; what it finds interesting stays in the corpus.
+# Fuzzing: libFuzzer with AddressSanitizer; what it finds interesting stays in the corpus. A short
+# run of each is part of the host tests (run.sh); a long one is `make fuzz-range FUZZ_SECONDS=3600`.
 FUZZ_SECONDS ?= 60
 $(HOST_BUILD)/fuzz_%: $(HOST_DIR)/fuzz_%.cpp $(HOST_DIR)/host_platform.cpp | $(HOST_BUILD)/plain
 	clang++ $(HOST_CXXFLAGS) -MF $@.d -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(filter %.cpp,$^) -o $@
 -include $(wildcard $(HOST_BUILD)/fuzz_*.d)
 
-.PHONY: fuzz-buddy
+.PHONY: fuzz-buddy fuzz-range
 fuzz-buddy: ## fuzz the buddy against its model (FUZZ_SECONDS=60)
+fuzz-range: ## fuzz the range allocator against its model (FUZZ_SECONDS=60)
+fuzz-buddy fuzz-range: fuzz-%:
 	@tools/deps.sh host
-	@$(MAKE) --no-print-directory $(HOST_BUILD)/fuzz_buddy
-	@mkdir -p $(HOST_BUILD)/corpus_buddy
-	@$(HOST_BUILD)/fuzz_buddy -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
-		-artifact_prefix=$(HOST_BUILD)/ $(HOST_BUILD)/corpus_buddy 2>&1 | tail -n 15
+	@$(MAKE) --no-print-directory $(HOST_BUILD)/fuzz_$*
+	@mkdir -p $(HOST_BUILD)/corpus_$*
+	@$(HOST_BUILD)/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -len_control=0 -print_final_stats=1 \
+		-artifact_prefix=$(HOST_BUILD)/ $(HOST_BUILD)/corpus_$* 2>&1 | tail -n 15

@@ -109,9 +109,10 @@ public:
             largest = std::max(largest, item.size);
         }
         const auto got = ranges_.allocate(size, align);
+        // What is wrong with the request comes before what is wrong with the moment.
+        if (n > capacity_) return got.error() == Error::too_large || fail("not too_large", size);
         if (live() >= shape_.max_live)
             return got.error() == Error::out_of_nodes || fail("more live than may be", size);
-        if (n > capacity_) return got.error() == Error::too_large || fail("not too_large", size);
         if (!got) {
             if (got.error() != Error::pool_full) return fail("not pool_full", size);
             if (declared ? least != ~u64{0} : largest >= n + align - shape_.granule)

@@ -110,6 +110,18 @@ sees_a_late_report() {
 	grep -qE '^[1-9][0-9]* passed, 1 failed$' <<<"$out"
 }
 
+# A short run of a fuzzer from nothing finds no fault, and in a second one a planted one.
+fuzzes() { # NAME
+	local program=$build/fuzz_$1 log=$build/fuzz_$1.log
+	make --no-print-directory "$program" >"$log" 2>&1 || return 1
+	(cd "$build" && "./fuzz_$1" -max_total_time=10 -max_len=512 -len_control=0 -print_final_stats=1) >>"$log" 2>&1 || return 1
+	grep -qE '^stat::number_of_executed_units: [1-9][0-9]{2}' "$log" || return 1
+	if (cd "$build" && QUARRY_FUZZ_PLANT=1 "./fuzz_$1" -max_total_time=60 -max_len=512 -len_control=0) >"$log.planted" 2>&1; then
+		return 1
+	fi
+	grep -q 'a planted fault' "$log.planted" && rm -f "$build"/crash-*
+}
+
 # What a filter selects, as an extended regular expression over full names.
 to_regex() { # PATTERN
 	local p=${1//./\\.}
@@ -175,6 +187,16 @@ main() {
 			echo "host: a program that fails after its last test is not counted"
 			failed=$((failed + 1))
 		fi
+		local name
+		for name in buddy range; do
+			if fuzzes "$name"; then
+				passed=$((passed + 1))
+			else
+				echo "host: fuzz_$name finds a fault, or not the planted one ($build/fuzz_$name.log):"
+				tail -n 20 "$build/fuzz_$name.log" | sed 's/^/    /'
+				failed=$((failed + 1))
+			fi
+		done
 	fi
 	[[ $skipped -eq 0 ]] || echo "$skipped skipped"
 	echo "$passed passed, $failed failed"
