@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -299,6 +300,40 @@ TEST_F(ObjectPolicyTest, WhatCannotBeACacheDoesNotCompile) {
     for (const char* why : {"SlabBytes is a power of two", "a policy is default-constructible"})
         EXPECT_NE(said.find(why), std::string::npos) << why << " is not said in:\n" << said;
     EXPECT_EQ(said.find("t.cpp:2:"), std::string::npos) << "the sound one is refused:\n" << said;
+}
+
+// A lock, a size of slab and a type at each bound, and the same one step beyond it.
+TEST_F(ObjectPolicyTest, EachBoundOfLockSizeAndTypeIsCheckedAtCompileTime) {
+    const std::string types =
+        "template <int N> struct Wide { char bytes[N]; int lock(); void unlock(int); };\n"
+        "struct Deaf { char* lock(); void unlock(int); };\n"
+        "struct Late { explicit Late(int); int lock(); void unlock(int); };\n"
+        "template <int N> struct Big { char bytes[N]; };\n"
+        "template <int N> struct alignas(N) Aligned { char byte; };\n"
+        "struct Throws { ~Throws() noexcept(false); };\n"
+        "using quarry::ObjectCache, quarry::NoLock;\n";
+    const char* sound[] = {"<int, Wide<16>>", "<Big<4096>, NoLock, 4096>", "<Big<1>, NoLock, 262144>",
+                           "<Aligned<4096>, NoLock, 4096>", "<int, NoLock, 4096>"};
+    const char* wrong[] = {"<int, Wide<17>>",
+                           "<int, Deaf>",
+                           "<int, Late>",
+                           "<Big<4097>, NoLock, 4096>",
+                           "<Big<1>, NoLock, 524288>",
+                           "<Aligned<8192>, NoLock, 4096>",
+                           "<int, NoLock, 2048>",
+                           "<int, NoLock, 6144>",
+                           "<Throws, NoLock, 4096>",
+                           "<int[2], NoLock, 4096>",
+                           "<int&, NoLock, 4096>"};
+    std::string good = types, bad = types;
+    for (const char* one : sound) good += std::string("template class ObjectCache") + one + ";\n";
+    for (const char* one : wrong) bad += std::string("template class ObjectCache") + one + ";\n";
+    EXPECT_EQ(build(good, false), "");
+    const std::string said = build(bad, false);
+    int line = 2 + static_cast<int>(std::count(types.begin(), types.end(), '\n'));
+    for (const char* one : wrong)
+        EXPECT_NE(said.find("t.cpp:" + std::to_string(line++) + ":"), std::string::npos)
+            << one << " compiles";
 }
 
 }  // namespace

@@ -320,4 +320,36 @@ TEST(SeamClasses, TheListOfSizesAscendsFrom8To2048) {
     for (uint32_t i = 1; i < count; ++i) EXPECT_LT(sizes[i - 1], sizes[i]);
 }
 
+// What FREE and TRANSFER fall back on: part of the image, so it is there without an init.
+TEST(SeamBatches, AllAreHadFromTheStartOnceAndEveryWrongGiveIsAnError) {
+    const auto verify = [](uint64_t live) {
+        quarry_core_audit audit{};
+        quarry_core_batches_verify(&audit);
+        EXPECT_EQ(audit.faults, 0u) << audit.first;
+        EXPECT_EQ(audit.objects, live);
+        EXPECT_EQ(quarry_core_batches_left(), QUARRY_CORE_BATCHES - live);
+    };
+    verify(0);
+    std::vector<uint64_t*> batches;
+    while (uint64_t* batch = quarry_core_batch_take()) {
+        for (unsigned i = 0; i < QUARRY_CORE_BATCH_LEN; ++i) batch[i] = batches.size();
+        batches.push_back(batch);
+    }
+    ASSERT_EQ(batches.size(), unsigned{QUARRY_CORE_BATCHES});
+    verify(QUARRY_CORE_BATCHES);
+    for (std::size_t n = 0; n < batches.size(); ++n) {
+        for (unsigned i = 0; i < QUARRY_CORE_BATCH_LEN; ++i) ASSERT_EQ(batches[n][i], n);
+        EXPECT_EQ(quarry_core_batch_give(batches[n] + 1), QUARRY_E_MISALIGNED);
+    }
+    uint64_t elsewhere = 0;
+    EXPECT_EQ(quarry_core_batch_give(nullptr), QUARRY_E_INVALID);
+    EXPECT_EQ(quarry_core_batch_give(&elsewhere), QUARRY_E_OUT_OF_RANGE);
+    verify(QUARRY_CORE_BATCHES);
+    for (uint64_t* batch : batches) {
+        EXPECT_EQ(quarry_core_batch_give(batch), QUARRY_OK);
+        EXPECT_EQ(quarry_core_batch_give(batch), QUARRY_E_ALREADY_FREE);
+    }
+    verify(0);
+}
+
 }  // namespace
