@@ -399,8 +399,8 @@ static void a_pools_clients_go_home_when_their_readers_have_left(struct kunit *t
 	for (i = 0; i < JOINERS; i++)
 		KUNIT_ASSERT_EQ(test, quarry_core_client_create(pool->core, i + 1, 0, &client[i]), 0);
 	quarry_watch_read(&full);
-	/* A chunk of the table, and 13 clients to a page with its descriptor. */
-	KUNIT_EXPECT_EQ(test, full.blocks - empty.blocks, (s64)(1 + 2 * DIV_ROUND_UP(JOINERS, 13)));
+	/* A chunk of the table, and 12 clients to a page with its descriptor. */
+	KUNIT_EXPECT_EQ(test, full.blocks - empty.blocks, (s64)(1 + 2 * DIV_ROUND_UP(JOINERS, 12)));
 	quarry_core_pool_stat(pool->core, &stat, NULL, 0);
 	KUNIT_EXPECT_EQ(test, stat.meta_bytes - meta, (u64)(full.bytes - empty.bytes));
 	quarry_kunit_verify(test, pool);

@@ -82,10 +82,10 @@ TEST(ClientTable, ATableCostsNoMoreThanItsFirstChunksBeforeItHasClients) {
     EXPECT_EQ(P::meta_bytes() - between, 16u + kControlBytes);
 }
 
-// Clients take whole pages, 13 in each; what is empty goes back, but for one page.
+// Clients take whole pages, 12 in each; what is empty goes back, but for one page.
 TEST(ClientTable, ClientsGrowByPagesAndAtMostOneEmptyPageIsKept) {
     constexpr u32 kInPage = Cache::kSlots;
-    EXPECT_EQ(kInPage, 13u);
+    EXPECT_EQ(kInPage, 12u);
     Table table(1000);
     ASSERT_EQ(table.init(), Error::none);
     const u64 empty = P::meta_bytes();

@@ -40,8 +40,9 @@ struct PoolRefusal {
     u64 owner = 0;  // client id, or 0
 };
 
+// Aligned, so that neighbours in a page share no line: each is its own task's.
 template <Platform P>
-class Client {
+class alignas(64) Client {
 public:
     // In the kernel it goes home by RCU, from a softirq: so the cache's lock is the platform's.
     using CacheLock = PlatformLock<P, QUARRY_LOCK_OBJECTS>;

@@ -16,7 +16,7 @@
 // left, be it after the table, for a box needs no handle of the cache.
 //
 // Everything is O(1). Metadata: 8 bytes for 64 indices, and a bit for each, from the start,
-// and the cache's control block; 512 bytes more for 64 clients, and a page for each 13. Such
+// and the cache's control block; 512 bytes more for 64 clients, and a page for each 12. Such
 // a page is charged as a pool's growth is: to the client whose join made it. All but one
 // empty page go back at once, that one with the pool.
 //
