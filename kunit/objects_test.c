@@ -94,7 +94,8 @@ static void play(struct kunit *test, struct world *world, unsigned int step)
 	} else if (step == BOXES) {
 		box = &world->box[0];
 		if (world->raw && !box->storage[0]) {
-			KUNIT_ASSERT_EQ(test, quarry_things_adopt(&world->things, world->raw, box), 0);
+			KUNIT_ASSERT_EQ(test, quarry_things_adopt(&world->things, world->raw, box),
+					0);
 			world->raw = NULL;
 		} else if (box->storage[0] && !world->raw) {
 			world->raw = quarry_thing_release(box);
@@ -397,7 +398,8 @@ static void a_pools_clients_go_home_when_their_readers_have_left(struct kunit *t
 	quarry_core_pool_stat(pool->core, &stat, NULL, 0);
 	meta = stat.meta_bytes;
 	for (i = 0; i < JOINERS; i++)
-		KUNIT_ASSERT_EQ(test, quarry_core_client_create(pool->core, i + 1, 0, &client[i]), 0);
+		KUNIT_ASSERT_EQ(test, quarry_core_client_create(pool->core, i + 1, 0, &client[i]),
+				0);
 	quarry_watch_read(&full);
 	/* A chunk of the table, and 12 clients to a page with its descriptor. */
 	KUNIT_EXPECT_EQ(test, full.blocks - empty.blocks, (s64)(1 + 2 * DIV_ROUND_UP(JOINERS, 12)));

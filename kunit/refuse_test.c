@@ -292,7 +292,7 @@ static long give_many(struct kunit *test, struct quarry_client *client, u64 at, 
 	return err;
 }
 
-/* The calls too, whatever the batch: its offsets have a reserve. Only with that out are they ENOMEM. */
+/* The calls too, whatever the batch: its offsets have a reserve. With that out they are ENOMEM. */
 static void a_batch_is_given_back_and_handed_over_without_memory(struct kunit *test)
 {
 	struct quarry_pool *pool = quarry_kunit_heap(test, 256 << 12, 256 << 12);
@@ -305,7 +305,8 @@ static void a_batch_is_given_back_and_handed_over_without_memory(struct kunit *t
 	u32 done;
 
 	KUNIT_ASSERT_EQ(test, quarry_client_alloc(a, 64, 8, 2 * MANY, offsets, &done), 0);
-	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(at), offsets, 2 * MANY * sizeof(u64)), 0UL);
+	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(at), offsets, 2 * MANY * sizeof(u64)),
+			0UL);
 
 	for (i = 0; i < QUARRY_CORE_BATCHES; i++)
 		batch[i] = quarry_core_batch_take();
