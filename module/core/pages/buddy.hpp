@@ -79,7 +79,7 @@ public:
         auto* region = new (memory) Region{{}, value(first), pages, cookie, 0, 0, zone,
                                            RegionState::joining, nullptr};
         if (with_words_)
-            region->words = reinterpret_cast<std::atomic<u64>*>(region->descs() + pages);
+            region->words = PageWords::make(region->descs() + pages, {value(first), pages});
         if (Error e = regions_.add(*region); !ok(e)) {
             P::meta_free(memory, bytes);
             return e;
@@ -427,7 +427,8 @@ private:
     static void set_words(Region& region, PageNumber first, Order order, u64 word) {
         if (!region.words) return;
         for (u64 i = 0; i < pages_of(order); ++i)
-            region.words[value(first) - region.first + i].store(word, std::memory_order_release);
+            region.words->at(value(first) - region.first + i)
+                .store(word, std::memory_order_release);
     }
     static void note_slots(u32 n) {
         if constexpr (requires { P::note_slots(n); }) P::note_slots(n);

@@ -35,6 +35,29 @@ enum class RegionState : u8 {
     isolated,  // nothing of it is in the free lists
 };
 
+// One more word for each page of a region, for whom makes slabs of them (buddy.hpp). What a
+// look-up needs besides stands in front of them. Lies in the region's block: who holds it is a
+// reader.
+class PageWords {
+public:
+    struct Bounds {
+        u64 first;  // the region's
+        u64 pages;
+    };
+    const Bounds& bounds() const { return reinterpret_cast<const Bounds*>(this)[-1]; }
+    // Of the region's page first + index.
+    std::atomic<u64>& at(u64 index) { return reinterpret_cast<std::atomic<u64>*>(this)[index]; }
+    const std::atomic<u64>& at(u64 index) const {
+        return reinterpret_cast<const std::atomic<u64>*>(this)[index];
+    }
+
+    static constexpr u64 bytes(u64 pages) { return sizeof(Bounds) + pages * sizeof(u64); }
+    // In `bytes(bounds.pages)` of zeroed memory.
+    static PageWords* make(void* memory, Bounds bounds) {
+        return reinterpret_cast<PageWords*>(new (memory) Bounds(bounds) + 1);
+    }
+};
+
 struct alignas(64) Region {
     u64 platforms[2];  // from retirement on
     u64 first;         // absolute number of its first page
@@ -44,8 +67,7 @@ struct alignas(64) Region {
     u16 id;
     Zone zone;
     RegionState state;  // under the buddy's lock
-    // One more word a page, for whom makes slabs of them (buddy.hpp); null: none.
-    std::atomic<u64>* words;
+    PageWords* words;   // null: none
 
     PageDesc* descs() { return reinterpret_cast<PageDesc*>(this + 1); }
     const PageDesc* descs() const { return reinterpret_cast<const PageDesc*>(this + 1); }
@@ -60,7 +82,8 @@ struct alignas(64) Region {
     u32 index(const PageDesc& d) const { return static_cast<u32>(&d - descs()); }
 
     static u64 meta_bytes(u64 pages, bool with_words) {
-        return sizeof(Region) + pages * (sizeof(PageDesc) + (with_words ? sizeof(*words) : 0));
+        return sizeof(Region) + pages * sizeof(PageDesc) +
+               (with_words ? PageWords::bytes(pages) : 0);
     }
     u64 meta_bytes() const { return meta_bytes(pages, words != nullptr); }
 };
