@@ -160,6 +160,11 @@ public:
         Region* region = regions_.find(value(page));
         return {region, region ? &region->desc(value(page)) : nullptr};
     }
+    // The same, but also null where the page is not in the largest region.
+    Found find_at_home(PageNumber page) const {
+        Region* region = regions_.home(value(page));
+        return {region, region ? &region->desc(value(page)) : nullptr};
+    }
     // The page of a descriptor, which the caller keeps from going (it holds the page).
     PageNumber number_of(const PageDesc& desc) const {
         const u64 word = desc.word();
