@@ -478,7 +478,11 @@ private:
         const u64 length = PageDesc::pages(word);
         if (pages && pages != length) return Error::wrong_size;
         if (length == 1 && !runs_.claim(desc, word)) return Error::already_free;
-        runs_.release(*region, value(first), value(first) + length);
+        // A run of one block, as most are, needs no cover.
+        if (const Order order = PageDesc::order(word); length == pages_of(order)) [[likely]]
+            runs_.release_block(*region, value(first), value(order));
+        else
+            runs_.release(*region, value(first), value(first) + length);
         note_slots(1);
         return length;
     }
