@@ -406,14 +406,17 @@ int quarry_core_heap_alloc(struct quarry_core_heap *heap, uint64_t size, uint64_
 int quarry_core_heap_free(struct quarry_core_heap *heap, uint64_t offset);
 /* Errors: WRONG_SIZE and those of free. */
 int quarry_core_heap_free_sized(struct quarry_core_heap *heap, uint64_t offset, uint64_t size);
+#define QUARRY_NO_OBJECT (~(uint64_t)0)
 /*
  * The fast halves of alloc (at alignment 8) and free, for a caller that is pinned on
- * `cpu`: from and to this CPU's magazine, without a lock. False: nothing has happened,
- * the whole call is needed, unpinned if it may sleep. Context: pinned; try_alloc in NMI too.
+ * `cpu`: from and to this CPU's magazine, without a lock. NO_OBJECT, 0: nothing has
+ * happened, the whole call is needed, unpinned if it may sleep. Context: pinned; try_alloc
+ * in NMI too.
  */
-int quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned int cpu, uint64_t size,
-			       uint64_t *offset);
-int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned int cpu, uint64_t offset);
+uint64_t quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned long cpu,
+				    uint64_t size);
+int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned long cpu,
+			      uint64_t offset);
 /* Usable bytes of a live object, 0 when it is none. Context: any. */
 uint64_t quarry_core_heap_usable(const struct quarry_core_heap *heap, uint64_t offset);
 /* Empties all magazines, brings pending slots home, gives empty slabs back. Context: task. */

@@ -478,8 +478,8 @@ TEST_F(HeapTest, TheAuditFindsAPageWordThatIsNotItsSlabs) {
         return std::string(audit.result().first);
     };
     const Region* region = heap->buddy().region_of(PageNumber{0});
-    auto& mine = region->words[o / kPageBytes];
-    auto& free = region->words[63];
+    auto& mine = region->words->at(o / kPageBytes);
+    auto& free = region->words->at(63);
     const u64 word = mine.load();
     EXPECT_EQ(PageWord::place(word), place_of(7));
     for (const u64 planted : {u64{0}, word + 1, word + 128}) {

@@ -281,7 +281,7 @@ TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeC
     ASSERT_EQ(quarry_core_heap_add_region(heap, 0, 256, QUARRY_CORE_NORMAL), QUARRY_OK);
     {
         const unsigned cpu = quarry_os_pin();
-        EXPECT_FALSE(quarry_core_heap_try_alloc(heap, cpu, 64, &offset));
+        EXPECT_EQ(quarry_core_heap_try_alloc(heap, cpu, 64), QUARRY_NO_OBJECT);
         quarry_os_unpin();
     }
     ASSERT_EQ(quarry_core_heap_alloc(heap, 64, 8, &offset, QUARRY_MAY_SLEEP), QUARRY_OK);
@@ -289,8 +289,7 @@ TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeC
     const unsigned cpu = quarry_os_pin();
     EXPECT_TRUE(quarry_core_heap_try_free(heap, cpu, offset));
     EXPECT_FALSE(quarry_core_heap_try_free(heap, cpu, offset));
-    uint64_t again = 0;
-    EXPECT_TRUE(quarry_core_heap_try_alloc(heap, cpu, 64, &again));
+    const uint64_t again = quarry_core_heap_try_alloc(heap, cpu, 64);
     quarry_os_unpin();
     EXPECT_EQ(again, offset);
     EXPECT_EQ(quarry_core_heap_free_sized(heap, offset, 600), QUARRY_E_WRONG_SIZE);

@@ -52,13 +52,12 @@ public:
 
     void* alloc(uint64_t size) {
         uint64_t offset;
-        bool got;
         {
             Pinned pinned;
-            got = quarry_core_heap_try_alloc(heap_, pinned.cpu(), size, &offset);
+            offset = quarry_core_heap_try_alloc(heap_, pinned.cpu(), size);
         }
-        if (!got && quarry_core_heap_alloc(heap_, size, 8, &offset, QUARRY_MAY_SLEEP)) [[unlikely]]
-            die("an allocation failed");
+        if (offset == QUARRY_NO_OBJECT) [[unlikely]]
+            return alloc_slow(size);
         return base_ + offset;
     }
     void free(void* p) {
@@ -68,8 +67,8 @@ public:
             Pinned pinned;
             done = quarry_core_heap_try_free(heap_, pinned.cpu(), offset);
         }
-        if (!done && quarry_core_heap_free(heap_, offset)) [[unlikely]]
-            die("a free failed");
+        if (!done) [[unlikely]]
+            free_slow(offset);
     }
     // Nothing was lost or torn meanwhile.
     void finish() {
@@ -79,6 +78,15 @@ public:
     }
 
 private:
+    [[gnu::noinline]] void* alloc_slow(uint64_t size) {
+        uint64_t offset;
+        if (quarry_core_heap_alloc(heap_, size, 8, &offset, QUARRY_MAY_SLEEP))
+            die("an allocation failed");
+        return base_ + offset;
+    }
+    [[gnu::noinline]] void free_slow(uint64_t offset) {
+        if (quarry_core_heap_free(heap_, offset)) die("a free failed");
+    }
     void create(const Memory& memory) {
         base_ = memory.base();
         const uint64_t pages = memory.bytes() / 4096;

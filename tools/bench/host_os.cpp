@@ -18,13 +18,17 @@
 
 namespace {
 
+using bench::kStopped;
 using bench::own;
 using bench::set_inside;
 using bench::Slot;
 
 constexpr unsigned kCpus = 64;
-Slot slots[kCpus];
-Slot& no_slot = bench::no_slot;
+
+// Whose number is which. Held by who looks at another's slot, so that it does not go away, or
+// takes a number, so that no drain is under way.
+std::recursive_mutex table_mutex;
+Slot* table[kCpus];
 
 void membarrier(int command) {
     if (syscall(SYS_membarrier, command, 0, 0) == 0) return;
@@ -34,28 +38,34 @@ void membarrier(int command) {
 
 struct Keeper {
     ~Keeper() {
-        if (own != &no_slot) own->taken.store(false, std::memory_order_release);
-        own = &no_slot;
+        std::lock_guard guard(table_mutex);
+        if (own.number != kStopped) table[own.number] = nullptr;
+        own.number = kStopped;
+        own.cpu.store(kStopped, std::memory_order_relaxed);
+        own.inside.store(1, std::memory_order_relaxed);
     }
 };
 
-[[gnu::noinline]] void take_slot() {
+[[gnu::noinline]] void take_number() {
     static thread_local Keeper keeper;
     (void)&keeper;
     static std::once_flag once;
     std::call_once(once, [] { membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED); });
+    std::lock_guard guard(table_mutex);
     for (unsigned i = 0; i < kCpus; ++i) {
-        if (slots[i].taken.exchange(true, std::memory_order_acq_rel)) continue;
-        slots[i].cpu = i;
-        own = &slots[i];
+        if (table[i]) continue;
+        table[i] = &own;
+        own.number = i;
+        own.inside.store(0, std::memory_order_relaxed);
+        own.cpu.store(i, std::memory_order_relaxed);
         return;
     }
     std::fputs("more threads than slots\n", stderr);
     std::abort();
 }
-Slot& here() {
-    if (own == &no_slot) take_slot();
-    return *own;
+unsigned here() {
+    if (own.number == kStopped) take_number();
+    return static_cast<unsigned>(own.number);
 }
 
 // What a quarry_os_after is here.
@@ -74,13 +84,15 @@ struct Limbo {
 
 // Frees what was retired and makes the calls, when every other slot has been seen outside.
 void reclaim() {
-    if ((!limbo.first && !limbo.calls) || here().inside.load(std::memory_order_relaxed)) return;
+    here();
+    if ((!limbo.first && !limbo.calls) || own.inside.load(std::memory_order_relaxed)) return;
+    std::lock_guard table_guard(table_mutex);
     std::lock_guard guard(limbo.mutex);
     void* block = std::exchange(limbo.first, nullptr);
     After* call = std::exchange(limbo.calls, nullptr);
     membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-    for (Slot& slot : slots)
-        while (&slot != own && slot.inside.load(std::memory_order_acquire)) sched_yield();
+    for (Slot* slot : table)
+        while (slot && slot != &own && slot->inside.load(std::memory_order_acquire)) sched_yield();
     while (block) {
         void* next = *static_cast<void**>(block);
         std::free(block);
@@ -97,6 +109,14 @@ std::atomic<unsigned>& word(struct quarry_os_lock* lock) {
     return *reinterpret_cast<std::atomic<unsigned>*>(lock);
 }
 
+[[gnu::noinline]] void wait_for(std::atomic<unsigned>& word) {
+    unsigned spins = 0;
+    do {
+        while (word.load(std::memory_order_relaxed))
+            if (++spins % 64 == 0) sched_yield();
+    } while (word.exchange(1, std::memory_order_acquire));
+}
+
 // Bytes of metadata by the sizes that the core has asked for.
 std::atomic<uint64_t> meta{0};
 
@@ -106,31 +126,30 @@ namespace bench {
 
 uint64_t meta_bytes() { return meta.load(std::memory_order_relaxed); }
 
-constinit Slot no_slot{1, 1};
-constinit thread_local Slot* own = &no_slot;
+constinit thread_local Slot own;
 
 unsigned enter_slow(bool pin) {
-    Slot& slot = here();
-    if (slot.inside.load(std::memory_order_relaxed)) {
-        ++slot.nested;
-        return slot.cpu;
+    const unsigned cpu = here();
+    if (own.inside.load(std::memory_order_relaxed)) {
+        ++own.nested;
+        return cpu;
     }
-    if (pin) return pin_slow().cpu;
-    set_inside(slot);
-    return slot.cpu;
+    if (pin) return static_cast<unsigned>(pin_slow());
+    set_inside();
+    return cpu;
 }
-Slot& pin_slow() {
-    Slot& slot = here();
-    set_inside(slot);
-    while (slot.stop.load(std::memory_order_acquire)) {
-        slot.inside.store(0, std::memory_order_release);
-        while (slot.stop.load(std::memory_order_acquire)) sched_yield();
-        set_inside(slot);
+unsigned long pin_slow() {
+    const unsigned long cpu = here();
+    set_inside();
+    while (own.cpu.load(std::memory_order_acquire) == kStopped) {
+        own.inside.store(0, std::memory_order_release);
+        while (own.cpu.load(std::memory_order_acquire) == kStopped) sched_yield();
+        set_inside();
     }
-    return slot;
+    return cpu;
 }
 unsigned wait_for_drain() {
-    own->inside.store(0, std::memory_order_release);
+    own.inside.store(0, std::memory_order_release);
     return enter_slow(true);
 }
 
@@ -168,9 +187,8 @@ void quarry_os_lock_init(struct quarry_os_lock* lock, quarry_lock_rank) {
 }
 void quarry_os_lock_fini(struct quarry_os_lock*) {}
 unsigned long quarry_os_lock(struct quarry_os_lock* lock) {
-    for (unsigned spins = 0; word(lock).exchange(1, std::memory_order_acquire);)
-        while (word(lock).load(std::memory_order_relaxed))
-            if (++spins % 64 == 0) sched_yield();
+    if (word(lock).exchange(1, std::memory_order_acquire)) [[unlikely]]
+        wait_for(word(lock));
     return 0;
 }
 void quarry_os_unlock(struct quarry_os_lock* lock, unsigned long) {
@@ -182,19 +200,19 @@ void quarry_os_read_leave(void) { bench::unpin(); }
 unsigned quarry_os_pin(void) { return bench::pin(); }
 void quarry_os_unpin(void) { bench::unpin(); }
 unsigned quarry_os_cpus(void) { return kCpus; }
-unsigned quarry_os_cpu(void) { return here().cpu; }
+unsigned quarry_os_cpu(void) { return here(); }
 unsigned quarry_os_on_each_cpu(void (*fn)(void*, unsigned), void* arg) {
-    static std::mutex one_at_a_time;
-    std::lock_guard guard(one_at_a_time);
-    Slot& mine = here();
-    for (Slot& slot : slots) {
-        if (&slot != &mine) {
-            slot.stop.store(1, std::memory_order_seq_cst);
+    here();
+    std::lock_guard guard(table_mutex);
+    for (unsigned cpu = 0; cpu < kCpus; ++cpu) {
+        Slot* const slot = table[cpu] == &own ? nullptr : table[cpu];
+        if (slot) {
+            slot->cpu.store(kStopped, std::memory_order_seq_cst);
             membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-            while (slot.inside.load(std::memory_order_acquire)) sched_yield();
+            while (slot->inside.load(std::memory_order_acquire)) sched_yield();
         }
-        fn(arg, static_cast<unsigned>(&slot - slots));
-        slot.stop.store(0, std::memory_order_release);
+        fn(arg, cpu);
+        if (slot) slot->cpu.store(cpu, std::memory_order_release);
     }
     return 0;
 }

@@ -8,7 +8,8 @@
 //   word          written by, order                        read by
 //   Slot::inside  its thread: relaxed + compiler fence,    others: acquire, after the membarrier
 //                 leaving: release
-//   Slot::stop    on_each_cpu: seq_cst, then release       its thread: acquire, after inside
+//   Slot::cpu     on_each_cpu: kStopped, seq_cst, and the  its thread: acquire, after inside
+//                 number again, release
 #pragma once
 
 #include <atomic>
@@ -17,68 +18,68 @@
 
 namespace bench {
 
-struct alignas(64) Slot {
-    std::atomic<unsigned> inside{0};  // the thread is pinned, or a reader
-    std::atomic<unsigned> stop{0};
-    unsigned nested = 0;              // how often again
-    unsigned cpu = 0;
-    std::atomic<bool> taken{false};
-};
-// What a thread has that has no slot yet: inside and stopped for ever, so that it takes the
-// slow path.
-extern constinit Slot no_slot;
-extern constinit thread_local Slot* own;
+// In place of a CPU's number: kept out by a drain, or without a number yet.
+inline constexpr unsigned long kStopped = ~0ul;
 
-// Nested, without a slot, or kept out by a drain.
+// A thread's own; others find it by a table (host_os.cpp). One that has no number yet is
+// inside and stopped, so that it takes the slow path.
+struct alignas(64) Slot {
+    std::atomic<unsigned> inside{1};  // the thread is pinned, or a reader
+    unsigned nested = 0;              // how often again
+    std::atomic<unsigned long> cpu{kStopped};
+    unsigned long number = kStopped;
+};
+[[gnu::tls_model("local-exec")]] extern constinit thread_local Slot own;
+
+// Nested, without a number, or kept out by a drain.
 [[gnu::noinline]] unsigned enter_slow(bool pin);
 [[gnu::noinline]] unsigned wait_for_drain();
-[[gnu::noinline]] Slot& pin_slow();
+[[gnu::noinline]] unsigned long pin_slow();
 
-inline void set_inside(Slot& slot) {
-    slot.inside.store(1, std::memory_order_relaxed);
+inline void set_inside() {
+    own.inside.store(1, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 inline unsigned pin() {
-    Slot& slot = *own;
-    if (slot.inside.load(std::memory_order_relaxed)) [[unlikely]]
+    if (own.inside.load(std::memory_order_relaxed)) [[unlikely]]
         return enter_slow(true);
-    set_inside(slot);
-    if (slot.stop.load(std::memory_order_acquire)) [[unlikely]]
+    set_inside();
+    const unsigned long cpu = own.cpu.load(std::memory_order_acquire);
+    if (cpu == kStopped) [[unlikely]]
         return wait_for_drain();
-    return slot.cpu;
+    return static_cast<unsigned>(cpu);
 }
 // A reader need not wait for a drain.
 inline void read_enter() {
-    Slot& slot = *own;
-    if (slot.inside.load(std::memory_order_relaxed)) [[unlikely]]
+    if (own.inside.load(std::memory_order_relaxed)) [[unlikely]]
         enter_slow(false);
     else
-        set_inside(slot);
+        set_inside();
 }
 // Ends either.
 inline void unpin() {
-    Slot& slot = *own;
-    if (slot.nested) [[unlikely]]
-        --slot.nested;
+    if (own.nested) [[unlikely]]
+        --own.nested;
     else
-        slot.inside.store(0, std::memory_order_release);
+        own.inside.store(0, std::memory_order_release);
 }
 
 // The pin of a caller who knows that it has none yet: a kernel's is as cheap.
 class Pinned {
 public:
-    Pinned() : slot_(own) {
-        set_inside(*slot_);
-        if (slot_->stop.load(std::memory_order_acquire)) [[unlikely]]
-            slot_ = &pin_slow();
+    Pinned() {
+        set_inside();
+        cpu_ = own.cpu.load(std::memory_order_acquire);
+        if (static_cast<long>(cpu_) < 0) [[unlikely]]
+            cpu_ = pin_slow();
     }
-    ~Pinned() { slot_->inside.store(0, std::memory_order_release); }
+    ~Pinned() { own.inside.store(0, std::memory_order_release); }
     Pinned(const Pinned&) = delete;
     Pinned& operator=(const Pinned&) = delete;
-    unsigned cpu() const { return slot_->cpu; }
+    unsigned long cpu() const { return cpu_; }
 
 private:
-    Slot* slot_;
+    unsigned long cpu_;
 };
 
 // Bytes of metadata that the core has now, retired blocks left out.

@@ -53,7 +53,7 @@ note() { # WORD...
 find_peers() {
 	local peer path
 	for peer in "${peers[@]}"; do
-		path=$(ldconfig -p | awk -v name="${library[$peer]}" '$1 == name && /x86-64/ {print $NF; exit}')
+		path=$(ldconfig -p | awk -v name="${library[$peer]}" '$1 == name && /x86-64/ && !n++ {print $NF}')
 		if [[ -z $path ]]; then
 			note absent "$peer" "${library[$peer]} is not installed"
 			continue

@@ -50,4 +50,19 @@ private:
     u64 multiplier_ = 0;
 };
 
+// Where each instruction counts. The compiler is to have this address in a register now, not
+// to compute it again later.
+template <typename T>
+[[gnu::always_inline]] inline T& settled(T& t) {
+    T* at = &t;
+    __asm__("" : "+r"(at));
+    return *at;
+}
+// The same number, of which the compiler does not know that: an address with it is computed
+// by the instruction that uses it, not ahead.
+[[gnu::always_inline]] inline u64 again(u64 x) {
+    __asm__("" : "+r"(x));
+    return x;
+}
+
 }  // namespace quarry

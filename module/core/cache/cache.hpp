@@ -2,12 +2,12 @@
 //
 // CpuCaches: the magazines of all CPUs and the depots, between a heap and its slabs.
 //
-//   take, give      the fast path: a pop or a push on this CPU (heap.hpp inlines them)
+//   front           the fast path: a pop or a push on this CPU (front.hpp)
 //   grab            up to n objects: magazine, depot, slabs, in this order
 //   put             one object into a magazine that is full or has no array yet
 //   flush_*         what is cached goes home
 //
-// A CPU's cache is 2 KiB, made by init; the arrays are made when a CPU first uses a class,
+// A CPU's cache is 2 KiB, made by init with the front; the arrays are made when a CPU first uses a class,
 // outside every lock, and refused without harm: then objects go straight to and from the
 // slabs. That is also the way of those who interrupt somebody inside the same cache.
 //
@@ -17,6 +17,7 @@
 
 #include "../slabs/slab_allocator.hpp"
 #include "depot.hpp"
+#include "front.hpp"
 
 namespace quarry {
 
@@ -37,9 +38,6 @@ concept ReachesCpus = requires(void (*fn)(void*, unsigned), void* arg) {
     { P::on_each_cpu(fn, arg) } -> std::same_as<unsigned>;
 };
 
-// What a fast half answers instead of an offset, which is a multiple of 8.
-inline constexpr Offset kNoObject = ~Offset{0};
-
 template <Platform P>
 class CpuCaches {
 public:
@@ -51,35 +49,36 @@ public:
     }
     // Quiescent, and flushed.
     ~CpuCaches() {
-        if (!caches_) return;
+        if (!front_) return;
         for (u32 cpu = 0; cpu < cpus_; ++cpu) {
             for (u32 c = 0; c < kClasses; ++c) {
-                Magazine m(caches_[cpu], c);
+                Magazine m(of(cpu), c);
                 if (!m.installed()) continue;
                 P::meta_free(Batch::of(m.loaded()), depots_[c].array_bytes());
                 P::meta_free(Batch::of(m.spare()), depots_[c].array_bytes());
             }
         }
-        P::meta_free(caches_, cpus_ * sizeof(*caches_));
+        P::meta_free(front_, HeapFront<P>::bytes(cpus_));
     }
     CpuCaches(const CpuCaches&) = delete;
     CpuCaches& operator=(const CpuCaches&) = delete;
 
     // Context: task. Errors: no_memory, initialised.
     Error init() {
-        if (caches_) return Error::initialised;
+        if (front_) return Error::initialised;
         const u32 cpus = P::cpus();
-        void* memory = P::meta_alloc(cpus * sizeof(*caches_), Context::may_sleep);
+        void* memory = P::meta_alloc(HeapFront<P>::bytes(cpus), Context::may_sleep);
         if (!memory) return Error::no_memory;
-        caches_ = static_cast<CpuCache*>(memory);
-        for (u32 i = 0; i < cpus; ++i) new (&caches_[i]) CpuCache;
+        front_ = new (memory) HeapFront<P>(*this);
+        for (u32 i = 0; i < cpus; ++i) new (&of(i)) CpuCache;
         cpus_ = cpus;
-        meta_bytes_.store(cpus * sizeof(*caches_), std::memory_order_relaxed);
+        meta_bytes_.store(HeapFront<P>::bytes(cpus), std::memory_order_relaxed);
         return Error::none;
     }
 
-    // Pinned on `cpu`. By arithmetic, not by a pointer: the fast path waits for it.
-    CpuCache& of(unsigned cpu) { return caches_[cpu]; }
+    // Pinned on `cpu`.
+    CpuCache& of(u64 cpu) const { return front_->cache(cpu); }
+    HeapFront<P>& front() { return *front_; }
     u32 cpus() const { return cpus_; }
 
     // Up to n objects of class c, live from here on; answers how many.
@@ -133,19 +132,19 @@ public:
         cache.leave();
     }
 
-    // The fast path's other half: the loaded array serves no more; the spare one may. Inside;
-    // these leave. No lock.
-    Offset pop_spare(CpuCache& cache, u64 place) {
+    // The fast path's other half, inside: the loaded array's newest entry serves not. When it
+    // is empty the spare one may; a duplicate stays where it is: the slow half reports and
+    // drops it. Leaves. No lock.
+    Offset pop_spare(CpuCache& cache, u32 c) {
         Offset offset = kNoObject;
-        const u32 c = static_cast<u32>(place - 1);
         Magazine m(cache, c);
-        if (m.spare_is_full()) {
+        if (m.loaded_size() == 0 && m.spare_is_full()) {
             m.swap(depots_[c].batch());
             Entry e;
             if (m.pop(e)) {
                 if (LiveBytes::set(*e.live, e.offset))
                     offset = e.offset;
-                else  // a duplicate: the slow half finds it again, reports and drops it
+                else
                     m.push(e.offset, e.live);
             }
         }
@@ -162,7 +161,7 @@ public:
 
     // Makes this CPU's magazine of class c, if it has none. False: refused.
     bool equip(u32 c, Context context) {
-        if (Magazine(caches_[P::cpu()], c).installed()) return true;
+        if (Magazine(of(P::cpu()), c).installed()) return true;
         const u64 bytes = depots_[c].array_bytes();
         void* loaded = P::meta_alloc(bytes, context);
         void* spare = loaded ? P::meta_alloc(bytes, context) : nullptr;
@@ -174,8 +173,7 @@ public:
                 Magazine m(here, c);
                 used = !m.installed();
                 if (used)
-                    m.install(static_cast<Batch*>(loaded), static_cast<Batch*>(spare),
-                              depots_[c].batch());
+                    m.install(loaded, spare, depots_[c].batch());
                 here.leave();
             }
         }
@@ -237,7 +235,7 @@ public:
         if (c >= kClasses) return 0;
         u64 entries = depots_[c].count();
         for (u32 cpu = 0; cpu < cpus_; ++cpu)
-            entries += Magazine(caches_[cpu], c).count(depots_[c].batch());
+            entries += Magazine(of(cpu), c).count(depots_[c].batch());
         return entries;
     }
     u64 meta_bytes() {
@@ -392,7 +390,7 @@ private:
 
     Buddy<P>& buddy_;
     Slabs& slabs_;
-    CpuCache* caches_ = nullptr;
+    HeapFront<P>* front_ = nullptr;
     u32 cpus_ = 0;
     std::atomic<u64> meta_bytes_{0};
     Depot<P> depots_[kClasses];

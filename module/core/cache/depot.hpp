@@ -54,7 +54,7 @@ public:
             return nullptr;
         }
         add_full(full);
-        return static_cast<Batch*>(made)->entries();
+        return (new (made) Batch)->entries();
     }
 
     // Takes an empty array and answers a full one; null: there is none, the array stays

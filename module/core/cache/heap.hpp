@@ -13,9 +13,9 @@
 //       (void)heap.free_sized(*zeroed, 1000);
 //   }
 //
-// Fast path: pin, a local trylock flag, an array pop or push, the live byte; no lock, no
-// locked instruction, no slab header from 64 bytes up. A free finds the class by the page's
-// descriptor.
+// Fast path (front.hpp): pin, a local trylock flag, an array pop or push, the live byte; no
+// lock, no locked instruction, no slab header. A free finds class and live byte by the page's
+// word.
 //
 // Before pool_full, what is free anywhere is tried (law 7). A caller that may sleep: own
 // magazine, depot, slots on their way home, idle slabs, cached pages, all depots, all
@@ -31,20 +31,6 @@
 #include "cache.hpp"
 
 namespace quarry {
-
-namespace heap_detail {
-
-// Place of a size's class by (size - 1) / 8.
-inline constexpr std::array<u8, kMaxSlot / 8> kPlaceOf = [] {
-    std::array<u8, kMaxSlot / 8> table{};
-    for (u32 i = 0; i < table.size(); ++i) table[i] = static_cast<u8>(place_of(class_of(i * 8 + 8)));
-    return table;
-}();
-
-// Stands for the home region of a heap that has none: no page is in it.
-inline constinit Region no_region{};
-
-}  // namespace heap_detail
 
 template <Platform P>
 class Heap {
@@ -80,6 +66,7 @@ public:
         if (const Error e = slabs_.init(); failed(e)) return e;
         if (const Error e = pages_.init(); failed(e)) return e;
         if (const Error e = caches_.init(); failed(e)) return e;
+        front().set_owner(this);
         ready_ = true;
         return Error::none;
     }
@@ -130,17 +117,7 @@ public:
 
     // The fast half of alloc, for a caller that is pinned on `cpu`: from this CPU's
     // magazine, or kNoObject. Takes no lock; NMI too.
-    [[gnu::always_inline]] Offset try_alloc(unsigned cpu, u64 size) {
-        return try_alloc_then(
-            cpu, size, kNoObject, [](Offset offset) { return offset; },
-            [this](CpuCache& cache, u64 place) { return pop_spare(cache, place); });
-    }
-    // The same by reference; false: none.
-    [[gnu::always_inline]] bool try_alloc(unsigned cpu, u64 size, Offset& out) {
-        return try_alloc_then(
-            cpu, size, false, [&](Offset offset) { return out = offset, true; },
-            [&](CpuCache& cache, u64 place) { return pop_spare_to(cache, place, out); });
-    }
+    Offset try_alloc(u64 cpu, u64 size) { return front().try_alloc(cpu, size); }
 
     // The object's usable bytes are zeroed, through the platform.
     Result<Offset> alloc_zeroed(u64 size, u64 align = kGrain,
@@ -184,8 +161,8 @@ public:
     // The fast half of free, for a caller that is pinned on `cpu`: a slot of a normal
     // class in the largest region; else nothing happens, and free says why. Context: any
     // but NMI.
-    [[gnu::always_inline]] bool try_free(unsigned cpu, Offset offset) {
-        return try_free_in<false>(*home_.load(std::memory_order_acquire), cpu, offset, 0);
+    bool try_free(u64 cpu, Offset offset) {
+        return front().try_free(cpu, offset, front().home()) != 0;
     }
 
     // Errors: wrong_size when no allocation of `size` bytes can have given this object;
@@ -195,7 +172,7 @@ public:
             return Error::uninitialised;
         const unsigned cpu = P::pin();
         const bool done =
-            try_free_in<true>(*home_.load(std::memory_order_acquire), cpu, offset, size);
+            front().template try_free<true>(cpu, offset, front().home(), size) != 0;
         P::unpin();
         return done ? Error::none : free_sized_slow(offset, size);
     }
@@ -326,6 +303,8 @@ public:
     PageCache<P>& pages() { return pages_; }
     Slabs& slabs() { return slabs_; }
     CpuCaches<P>& caches() { return caches_; }
+    // After init.
+    HeapFront<P>& front() { return caches_.front(); }
 
 private:
     static constexpr u64 kNoPage = ~u64{0};
@@ -344,82 +323,7 @@ private:
         u64 pages = 0;
     };
 
-    // ---- fast path ----
-
-    // got(offset), or spare(cache, place) where the loaded array is empty, in tail position: so
-    // that the way of most calls needs no frame.
-    template <typename T, typename Got, typename Spare>
-    [[gnu::always_inline]] T try_alloc_then(unsigned cpu, u64 size, T none, Got&& got,
-                                            Spare&& spare) {
-        if (size - 1 >= kMaxSlot) [[unlikely]]
-            return none;
-        const u64 place = heap_detail::kPlaceOf[(size - 1) / 8];
-        CpuCache& cache = caches_.of(cpu);
-        if (!cache.enter()) [[unlikely]]
-            return none;
-        Entry* const top = cache.top[place].get();
-        LiveByte* const live = top[-1].live;
-        if (!live) [[unlikely]]
-            return spare(cache, place);
-        const Offset offset = top[-1].offset;
-        const u8 mark = live->load(std::memory_order_relaxed);
-        if (mark & kLive) [[unlikely]] {  // a duplicate: the slow half reports and drops it
-            cache.leave();
-            return none;
-        }
-        live->store(mark + kLiveStep, std::memory_order_relaxed);
-        cache.top[place].set(top - 1);
-        cache.leave();
-        return got(offset);
-    }
-
-    template <bool Sized>
-    [[gnu::always_inline]] bool try_free_in(const Region& region, unsigned cpu, Offset offset,
-                                            u64 size) {
-        const u64 index = (offset >> kPageShift) - region.first;
-        if (index >= region.pages) [[unlikely]]
-            return false;
-        const u64 word = region.words[index].load(std::memory_order_acquire);
-        if (!word) [[unlikely]]
-            return false;
-        const u64 place = PageWord::place(word);
-        if (Sized && (size - 1 >= kMaxSlot || heap_detail::kPlaceOf[(size - 1) / 8] != place))
-            [[unlikely]]
-            return false;
-        LiveByte& live = PageWord::byte(word, place, offset);
-        // Of a misaligned offset, too, this is no slot's mark.
-        if (live.load(std::memory_order_relaxed) != live_mark(offset)) [[unlikely]]
-            return false;
-        LiveBytes::clear(live, offset);
-        CpuCache& cache = caches_.of(cpu);
-        if (cache.enter()) [[likely]] {
-            Entry* const top = cache.top[place].get();
-            if (top != cache.end[place]) [[likely]] {
-                *top = {offset, &live};
-                cache.top[place].set(top + 1);
-                cache.leave();
-                return true;
-            }
-            cache.leave();
-        }
-        return put(place, offset, live);
-    }
-
     // ---- slow path: objects ----
-
-    [[gnu::noinline]] bool put(u64 place, Offset offset, LiveByte& live) {
-        caches_.put(static_cast<u32>(place - 1), offset, &live);
-        return true;
-    }
-    [[gnu::noinline]] Offset pop_spare(CpuCache& cache, u64 place) {
-        return caches_.pop_spare(cache, place);
-    }
-    [[gnu::noinline]] bool pop_spare_to(CpuCache& cache, u64 place, Offset& out) {
-        const Offset offset = caches_.pop_spare(cache, place);
-        if (offset == kNoObject) return false;
-        out = offset;
-        return true;
-    }
 
     [[gnu::noinline]] Result<Offset> alloc_slow(u64 size, u64 align, Context context, Zone zone) {
         if (!ready_) return Error::uninitialised;
@@ -525,7 +429,7 @@ private:
         Place place;
         PinGuard<P> pin;
         if (const Region* region = buddy_.region_of(PageNumber{offset >> kPageShift});
-            region && try_free_in<false>(*region, pin.cpu(), offset, 0))
+            region && front().try_free(pin.cpu(), offset, *region->words))
             return Error::none;
         if (const Error e = locate(offset, place); !ok(e)) return e;
         return free_place(offset, place);
@@ -566,13 +470,12 @@ private:
         });
         ReadGuard<P> reader;
         const Region* region = first == kNoPage ? nullptr : buddy_.region_of(PageNumber{first});
-        home_.store(region ? region : &heap_detail::no_region, std::memory_order_release);
+        front().set_home(region ? region->words : nullptr);
     }
     void note_unreachable(unsigned cpus) {
         if (cpus) unreachable_.fetch_add(cpus, std::memory_order_relaxed);
     }
 
-    std::atomic<const Region*> home_{&heap_detail::no_region};
     void* os_;
     bool ready_ = false;
     Buddy<P> buddy_;

@@ -60,8 +60,8 @@ private:
         const u64 word = LiveBytes::page_word(slab);
         const Region* region = heap_.buddy().region_of(PageNumber{first});
         for (u64 i = 0; region && i < pages; ++i)
-            audit_.expect(region->words[first + i - region->first].load(
-                              std::memory_order_relaxed) == word,
+            audit_.expect(region->words->at(first + i - region->first)
+                                  .load(std::memory_order_relaxed) == word,
                           "a page of a slab has another's word", slab.base());
         if (word) named_ += pages;
     }
@@ -71,7 +71,7 @@ private:
             ReadGuard<P> reader;
             const Region* region = heap_.buddy().region_of(PageNumber{info.first});
             for (u64 i = 0; region && i < region->pages; ++i)
-                found += region->words[i].load(std::memory_order_relaxed) != 0;
+                found += region->words->at(i).load(std::memory_order_relaxed) != 0;
         });
         return found;
     }

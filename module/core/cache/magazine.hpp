@@ -14,7 +14,8 @@
 //
 // What the fast path reads of all magazines of a CPU, the tops and the ends, lies close
 // together, eight classes to a cache line. In front of the first entry of each array stands
-// one without a live byte: a pop needs no other sign that the array is empty.
+// one whose byte is always live, never_free: what refuses a duplicate tells also that the array
+// is empty.
 //
 //   word      states                        written by                      order
 //   busy      0: nobody is inside           the CPU's pinned callers alone; plain, between
@@ -46,10 +47,13 @@ constexpr u32 batch_of(u32 slot_bytes) {
 }
 constexpr u32 capacity_of(u32 slot_bytes) { return 2 * batch_of(slot_bytes); }
 
+// The live byte of what is no entry. Nobody writes what is live already.
+inline constinit LiveByte never_free{kLive};
+
 // A block of metadata: the header is the depot's, the entries belong to a magazine.
 struct Batch {
-    Batch* next;
-    LiveByte* none;  // always null: it stands where the live byte of an entry -1 would
+    Batch* next = nullptr;
+    LiveByte* none = &never_free;  // stands where the live byte of an entry -1 would
 
     Entry* entries() { return reinterpret_cast<Entry*>(this + 1); }
     static Batch* of(Entry* entries) { return reinterpret_cast<Batch*>(entries) - 1; }
@@ -58,7 +62,7 @@ struct Batch {
 static_assert(sizeof(Batch) == sizeof(Entry) && offsetof(Batch, none) == offsetof(Entry, live));
 
 // Stands before and behind the array of a magazine that has none.
-inline constinit Entry closed_entries[2] = {};
+inline constinit Entry closed_entries[2] = {{0, &never_free}, {0, &never_free}};
 
 // Where in an array: relaxed, for whoever is inside; a hint for all others.
 class Cursor {
@@ -72,17 +76,21 @@ private:
 
 struct alignas(64) CpuCache {
     u64 busy = 0;
-    // By the place of the class (place_of); place 0 is full and empty for ever: it stands
-    // for what has no magazine.
-    Cursor top[kPlaces];
-    Entry* end[kPlaces];
-    Cursor begin[kPlaces];
-    std::atomic<u64> spare[kPlaces] = {};  // an array; bit 0: it is full
-    u64 unused[59] = {};                   // 2 KiB in all, so that an index is a shift
+    // By class. The one behind the last is full and empty for ever: it stands for what has no
+    // magazine.
+    Cursor tops[kClasses + 1];
+    Entry* ends[kClasses + 1];
+    Cursor begin[kClasses + 1];
+    std::atomic<u64> spare[kClasses + 1] = {};  // an array; bit 0: it is full
+    u64 unused[59] = {};                        // 2 KiB in all, so that an index is a shift
 
     CpuCache() {
-        for (Entry*& e : end) e = &closed_entries[1];
+        for (Entry*& e : ends) e = &closed_entries[1];
     }
+
+    // By place, which is the class + 1, so that the compiler has nothing to add.
+    Cursor& top(u64 place) { return reinterpret_cast<Cursor*>(&busy)[place]; }
+    Entry* end(u64 place) { return reinterpret_cast<Entry**>(tops + kClasses)[place]; }
 
     // Pinned. False: this interrupts somebody who is inside.
     bool enter() {
@@ -103,12 +111,12 @@ struct alignas(64) CpuCache {
 // One class's magazine in a CPU's cache; by value. Inside, but for the hints.
 class Magazine {
 public:
-    Magazine(CpuCache& cache, u32 c) : cache_(cache), place_(place_of(c)) {}
+    Magazine(CpuCache& cache, u32 c) : cache_(cache), class_(c) {}
 
     // The newest entry of the loaded array leaves. False: there is none.
     bool pop(Entry& entry) {
         Entry* top = this->top().get();
-        if (!top[-1].live) return false;
+        if (top[-1].live == &never_free) return false;
         entry = top[-1];
         this->top().set(top - 1);
         return true;
@@ -116,32 +124,32 @@ public:
     // False: the loaded array is full, or there is none.
     bool push(Offset offset, LiveByte* live) {
         Entry* top = this->top().get();
-        if (top == cache_.end[place_]) return false;
+        if (top == cache_.ends[class_]) return false;
         *top = {offset, live};
         this->top().set(top + 1);
         return true;
     }
 
     bool installed() const { return loaded() != &closed_entries[1]; }
-    // Two empty arrays of `batch` entries.
-    void install(Batch* loaded, Batch* spare, u32 batch) {
-        load(loaded->entries(), 0, batch);
-        set_spare(spare->entries(), false);
+    // Two empty arrays of `batch` entries, in fresh metadata.
+    void install(void* loaded, void* spare, u32 batch) {
+        load((new (loaded) Batch)->entries(), 0, batch);
+        set_spare((new (spare) Batch)->entries(), false);
     }
-    Entry* loaded() const { return cache_.begin[place_].get(); }
+    Entry* loaded() const { return cache_.begin[class_].get(); }
     u32 loaded_size() const { return static_cast<u32>(top().get() - loaded()); }
     void set_loaded_size(u32 n) { top().set(loaded() + n); }
     // The loaded array is another one from here on, with n entries.
     void load(Entry* entries, u32 n, u32 batch) {
         top().set(entries + n);
-        cache_.begin[place_].set(entries);
-        cache_.end[place_] = entries + batch;
+        cache_.begin[class_].set(entries);
+        cache_.ends[class_] = entries + batch;
     }
 
     bool spare_is_full() const { return (spare_word() & 1) != 0; }
     Entry* spare() const { return reinterpret_cast<Entry*>(spare_word() & ~u64{1}); }
     void set_spare(Entry* entries, bool full) {
-        cache_.spare[place_].store(reinterpret_cast<u64>(entries) | (full ? 1 : 0),
+        cache_.spare[class_].store(reinterpret_cast<u64>(entries) | (full ? 1 : 0),
                                    std::memory_order_relaxed);
     }
     // Loaded and spare change places; the loaded one is as full or empty as the spare is not.
@@ -160,11 +168,11 @@ public:
     }
 
 private:
-    Cursor& top() const { return cache_.top[place_]; }
-    u64 spare_word() const { return cache_.spare[place_].load(std::memory_order_relaxed); }
+    Cursor& top() const { return cache_.tops[class_]; }
+    u64 spare_word() const { return cache_.spare[class_].load(std::memory_order_relaxed); }
 
     CpuCache& cache_;
-    u32 place_;
+    u32 class_;
 };
 
 static_assert(sizeof(CpuCache) == 2048);

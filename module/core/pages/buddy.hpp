@@ -79,7 +79,7 @@ public:
         auto* region = new (memory) Region{{}, value(first), pages, cookie, 0, 0, zone,
                                            RegionState::joining, nullptr};
         if (with_words_)
-            region->words = reinterpret_cast<std::atomic<u64>*>(region->descs() + pages);
+            region->words = PageWords::make(region->descs() + pages, {value(first), pages});
         if (Error e = regions_.add(*region); !ok(e)) {
             P::meta_free(memory, bytes);
             return e;
@@ -158,6 +158,11 @@ public:
     };
     Found find_with_region(PageNumber page) const {
         Region* region = regions_.find(value(page));
+        return {region, region ? &region->desc(value(page)) : nullptr};
+    }
+    // The same, but also null where the page is not in the largest region.
+    Found find_at_home(PageNumber page) const {
+        Region* region = regions_.home(value(page));
         return {region, region ? &region->desc(value(page)) : nullptr};
     }
     // The page of a descriptor, which the caller keeps from going (it holds the page).
@@ -427,7 +432,8 @@ private:
     static void set_words(Region& region, PageNumber first, Order order, u64 word) {
         if (!region.words) return;
         for (u64 i = 0; i < pages_of(order); ++i)
-            region.words[value(first) - region.first + i].store(word, std::memory_order_release);
+            region.words->at(value(first) - region.first + i)
+                .store(word, std::memory_order_release);
     }
     static void note_slots(u32 n) {
         if constexpr (requires { P::note_slots(n); }) P::note_slots(n);
@@ -472,7 +478,11 @@ private:
         const u64 length = PageDesc::pages(word);
         if (pages && pages != length) return Error::wrong_size;
         if (length == 1 && !runs_.claim(desc, word)) return Error::already_free;
-        runs_.release(*region, value(first), value(first) + length);
+        // A run of one block, as most are, needs no cover.
+        if (const Order order = PageDesc::order(word); length == pages_of(order)) [[likely]]
+            runs_.release_block(*region, value(first), value(order));
+        else
+            runs_.release(*region, value(first), value(first) + length);
         note_slots(1);
         return length;
     }

@@ -73,37 +73,24 @@ public:
 
     // One page. What is cached anywhere serves before pool_full. Errors: as Buddy::alloc.
     Result<PageNumber> alloc(Zone zone = Zone::normal) {
-        if (zone == zone_ && magazines_) {
-            PinGuard<P> pin;
-            Magazine& m = magazines_[pin.cpu()];
-            if (m.enter()) {
-                const PageNumber page = m.count_now() || refill(m) ? pop(m) : kNone;
-                m.leave();
-                if (page != kNone) return page;
-            }
+        if (zone == zone_ && magazines_) [[likely]] {
+            const PageNumber page = take_newest(magazines_[P::pin()]);
+            P::unpin();
+            if (page != kNone) [[likely]]
+                return page;
         }
-        auto page = buddy_.alloc(Order{0}, zone);
-        if (!page && page.error() == Error::pool_full && drain()) page = buddy_.alloc(Order{0}, zone);
-        return page;
+        return alloc_slow(zone);
     }
 
     // Frees one page. Errors: those of Buddy::free for order 0.
     Error free(PageNumber page) {
-        PinGuard<P> pin;
-        const auto [region, found] = buddy_.find_with_region(page);
-        if (!region || region->zone != zone_ || !magazines_) return buddy_.free(page, Order{0});
-        PageDesc& desc = *found;
-        u64 word = desc.word();
-        Magazine& m = magazines_[pin.cpu()];
-        if (word != run_word(region->id) || !m.enter()) return buddy_.free(page, Order{0});
-        Error e = Error::none;
-        if (m.count_now() == kCapacity) flush(m);
-        if (desc.change(word, cached_word(region->id)))
-            m.push(page);
-        else
-            e = Error::already_free;  // somebody else's free won
-        m.leave();
-        return e;
+        if (magazines_) [[likely]] {
+            const bool done = give(magazines_[P::pin()], page);
+            P::unpin();
+            if (done) [[likely]]
+                return Error::none;
+        }
+        return free_slow(page);
     }
 
     // Gives every cached page back to the buddy, from whatever CPU; answers how many.
@@ -165,23 +152,22 @@ private:
         Magazine() {
             for (auto& s : slot) s.store(kEmpty, std::memory_order_relaxed);
         }
-        // Only interrupts of this CPU can be in the way: no locked instruction.
-        bool enter() {
+        // Only interrupts of this CPU can be in the way: no locked instruction. What leave()
+        // wants; 0: this interrupts somebody who is inside.
+        u64 enter() {
             const u64 t = turn.load(std::memory_order_relaxed);
-            if (t % 2) return false;
+            if (t % 2) [[unlikely]]
+                return 0;
             turn.store(t + 1, std::memory_order_relaxed);
             std::atomic_signal_fence(std::memory_order_seq_cst);
-            return true;
+            return t + 1;
         }
-        void leave() {
-            turn.store(turn.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-        }
+        void leave(u64 entered) { turn.store(entered + 1, std::memory_order_release); }
         u32 count_now() const {
             return static_cast<u32>(count.load(std::memory_order_relaxed));
         }
         void set_count(u32 n) { count.store(n, std::memory_order_relaxed); }
-        void push(PageNumber page) {
-            const u32 n = count_now();
+        void push(u32 n, PageNumber page) {
             slot[n].store(value(page), std::memory_order_release);
             set_count(n + 1);
         }
@@ -212,6 +198,77 @@ private:
         return pages;
     }
 
+    // ---- the fast halves: the newest slot, the home region, no call; else nothing ----
+
+    // Pinned. kNone: the slow half is needed.
+    PageNumber take_newest(Magazine& m) {
+        const u64 entered = m.enter();
+        if (!entered) [[unlikely]]
+            return kNone;
+        PageNumber page = kNone;
+        if (const u32 n = m.count_now()) [[likely]] {
+            const PageNumber newest{m.slot[n - 1].load(std::memory_order_relaxed)};
+            const auto [region, desc] = buddy_.find_at_home(newest);
+            if (region) [[likely]] {
+                m.slot[n - 1].store(kEmpty, std::memory_order_relaxed);
+                m.set_count(n - 1);
+                if (claim(*region, *desc)) [[likely]]
+                    page = newest;
+            }
+        }
+        m.leave(entered);
+        return page;
+    }
+    // Pinned. False: the slow half is needed.
+    bool give(Magazine& m, PageNumber page) {
+        const auto [region, desc] = buddy_.find_at_home(page);
+        if (!region || region->zone != zone_) [[unlikely]]
+            return false;
+        const u64 entered = m.enter();
+        if (!entered) [[unlikely]]
+            return false;
+        const u32 n = m.count_now();
+        u64 run = run_word(region->id);
+        const bool done = n != kCapacity && desc->change(run, cached_word(region->id));
+        if (done) [[likely]]
+            m.push(n, page);
+        m.leave(entered);
+        return done;
+    }
+
+    [[gnu::noinline]] Result<PageNumber> alloc_slow(Zone zone) {
+        if (zone == zone_ && magazines_) {
+            PinGuard<P> pin;
+            Magazine& m = magazines_[pin.cpu()];
+            if (const u64 entered = m.enter()) {
+                const PageNumber page = m.count_now() || refill(m) ? pop(m) : kNone;
+                m.leave(entered);
+                if (page != kNone) return page;
+            }
+        }
+        auto page = buddy_.alloc(Order{0}, zone);
+        if (!page && page.error() == Error::pool_full && drain()) page = buddy_.alloc(Order{0}, zone);
+        return page;
+    }
+    [[gnu::noinline]] Error free_slow(PageNumber page) {
+        PinGuard<P> pin;
+        const auto [region, found] = buddy_.find_with_region(page);
+        if (!region || region->zone != zone_ || !magazines_) return buddy_.free(page, Order{0});
+        PageDesc& desc = *found;
+        u64 word = desc.word();
+        Magazine& m = magazines_[pin.cpu()];
+        const u64 entered = word == run_word(region->id) ? m.enter() : 0;
+        if (!entered) return buddy_.free(page, Order{0});
+        Error e = Error::none;
+        if (m.count_now() == kCapacity) flush(m);
+        if (desc.change(word, cached_word(region->id)))
+            m.push(m.count_now(), page);
+        else
+            e = Error::already_free;  // somebody else's free won
+        m.leave(entered);
+        return e;
+    }
+
     // The newest page that is still ours; kNone when there is none.
     PageNumber pop(Magazine& m) {
         for (u32 n = m.count_now(); n-- > 0;) {
@@ -225,11 +282,12 @@ private:
 
     // cached -> run, by one of several. As a reader.
     bool claim(PageNumber page) {
-        const auto [region, found] = buddy_.find_with_region(page);
-        if (!region) return false;
-        u64 cached = cached_word(region->id);
-        PageDesc& desc = *found;
-        if (!desc.change(cached, run_word(region->id))) return false;
+        const auto [region, desc] = buddy_.find_with_region(page);
+        return region && claim(*region, *desc);
+    }
+    static bool claim(const Region& region, PageDesc& desc) {
+        u64 cached = cached_word(region.id);
+        if (!desc.change(cached, run_word(region.id))) return false;
         desc.run().next = desc.run().prev = 0;
         return true;
     }
@@ -250,7 +308,7 @@ private:
             // A stale free may have been quicker: then the page is cached, or free, already.
             const u32 region = PageDesc::region(desc->word());
             u64 run = run_word(region);
-            if (desc->change(run, cached_word(region))) m.push(fresh[i]);
+            if (desc->change(run, cached_word(region))) m.push(m.count_now(), fresh[i]);
         }
         return n != 0;
     }

@@ -87,6 +87,13 @@ public:
         u16 region;
     };
     static constexpr u32 kNoPage = ~u32{0};
+    static constexpr Link kEnd{kNoPage, 0};
+    // A free block is first in its list.
+    void begin_free(Link next, u64 word) {
+        set_next(next);
+        set_prev(kEnd);
+        set(word);
+    }
     Link next() const { return {rest_.next, region_of(rest_.next_region)}; }
     Link prev() const { return {rest_.prev, region_of(rest_.prev_region)}; }
     void set_next(Link link) {

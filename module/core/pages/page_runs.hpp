@@ -56,12 +56,12 @@ public:
 
     // The newest free block of order `found` becomes a run of one block.
     PageNumber take(Order order, Zone zone, unsigned found) {
-        PageDesc& desc = *lists.head(zone, found);
-        Region& region = regions.by_id(PageDesc::region(desc.word()));
-        lists.remove(region, desc, found);
-        while (found-- > value(order)) lists.push(region, (&desc)[u64{1} << found], found);
+        const auto [region, desc, index] = lists.pop(zone, found);
+        if (found != value(order)) [[unlikely]]
+            split(region, index, value(order), found);
+        lists.note_pages(region, ~u64{0} << value(order));
         desc.begin_run(PageDesc::make(PageState::run, order, region.id, pages_of(order)));
-        return PageNumber{region.number(desc)};
+        return PageNumber{region.first + index};
     }
 
     // [first, end) becomes free; it was no part of a free block.
@@ -73,23 +73,11 @@ public:
     // The block becomes free and merges with its buddies. O(orders); of a run's blocks
     // together too, since each merge takes one block away.
     void release_block(Region& region, u64 page, unsigned order) {
-        PageDesc* desc = &region.desc(page);
-        for (; order < value(kMaxOrder); ++order) {
-            const u64 buddy = page ^ (u64{1} << order);
-            // A free block of this order that begins there also ends inside the region.
-            if (!region.holds(buddy)) break;
-            PageDesc& other = region.desc(buddy);
-            const Order o{static_cast<u8>(order)};
-            if (other.word() != PageDesc::make(PageState::free, o, region.id)) break;
-            lists.remove(region, other, order);
-            PageDesc& upper = buddy < page ? *desc : other;
-            upper.set(PageState::body, Order{0}, region.id);
-            if (buddy < page) {
-                desc = &other;
-                page = buddy;
-            }
-        }
-        lists.push(region, *desc, order);
+        lists.note_pages(region, u64{1} << order);
+        if (order < value(kMaxOrder) && buddy_is_free(region, page, order)) [[unlikely]]
+            merge(region, page, order);
+        else
+            lists.link(region, static_cast<u32>(page - region.first), order);
     }
 
     // [first, first + pages) becomes one run. Its first page comes last: who sees the run
@@ -144,6 +132,27 @@ public:
     FreeLists<P> lists;
 
 private:
+    // Apart, so that a block that has only to be taken or given needs no room for it.
+    [[gnu::noinline]] void split(Region& region, u32 index, unsigned order, unsigned found) {
+        while (found-- > order) lists.link(region, index + (u32{1} << found), found);
+    }
+    [[gnu::noinline]] void merge(Region& region, u64 page, unsigned order) {
+        do {
+            const u64 buddy = page ^ (u64{1} << order);
+            lists.unlink(region, region.desc(buddy), order);
+            region.desc(buddy > page ? buddy : page).set(PageState::body, Order{0}, region.id);
+            if (buddy < page) page = buddy;
+        } while (++order < value(kMaxOrder) && buddy_is_free(region, page, order));
+        lists.link(region, static_cast<u32>(page - region.first), order);
+    }
+    // A free block of this order that begins there also ends inside the region.
+    static bool buddy_is_free(Region& region, u64 page, unsigned order) {
+        const u64 buddy = page ^ (u64{1} << order);
+        const Order o{static_cast<u8>(order)};
+        return region.holds(buddy) &&
+               region.desc(buddy).word() == PageDesc::make(PageState::free, o, region.id);
+    }
+
     static u64 slab_head(const Region& region, const PageDesc& desc, u64 page) {
         const unsigned order = value(desc.slab_order());
         const u64 head = order <= value(kMaxOrder) ? block_at(page, order) : page;

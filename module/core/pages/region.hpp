@@ -13,13 +13,16 @@
 //   anything else a new table without the empty entries; the old one is retired
 //
 //   word                  written, order                      read
+//   home_                 changer, release                    reader, acquire
 //   table_                changer, release                    reader, acquire
 //   Table::count          changer, release, after the entry   reader, acquire
 //   Entry::region         changer, release                    reader, acquire
 //   chunks_[i]            changer, release, set once          anyone, acquire
 //   Chunk::region[i]      changer, release                    who holds a page of it, acquire
 //
-// Costs: find O(log regions), the first and the last region at once; add O(1) behind
+// home_ is the largest region: most look-ups end there, after three loads.
+//
+// Costs: find O(log regions), the largest, the first and the last region at once; add O(1) behind
 // the others, else O(regions) without any lock; a 16 bit id to its region two loads.
 #pragma once
 
@@ -35,6 +38,29 @@ enum class RegionState : u8 {
     isolated,  // nothing of it is in the free lists
 };
 
+// One more word for each page of a region, for whom makes slabs of them (buddy.hpp). What a
+// look-up needs besides stands in front of them. Lies in the region's block: who holds it is a
+// reader.
+class PageWords {
+public:
+    struct Bounds {
+        u64 first;  // the region's
+        u64 pages;
+    };
+    const Bounds& bounds() const { return reinterpret_cast<const Bounds*>(this)[-1]; }
+    // Of the region's page first + index.
+    std::atomic<u64>& at(u64 index) { return reinterpret_cast<std::atomic<u64>*>(this)[index]; }
+    const std::atomic<u64>& at(u64 index) const {
+        return reinterpret_cast<const std::atomic<u64>*>(this)[index];
+    }
+
+    static constexpr u64 bytes(u64 pages) { return sizeof(Bounds) + pages * sizeof(u64); }
+    // In `bytes(bounds.pages)` of zeroed memory.
+    static PageWords* make(void* memory, Bounds bounds) {
+        return reinterpret_cast<PageWords*>(new (memory) Bounds(bounds) + 1);
+    }
+};
+
 struct alignas(64) Region {
     u64 platforms[2];  // from retirement on
     u64 first;         // absolute number of its first page
@@ -44,8 +70,7 @@ struct alignas(64) Region {
     u16 id;
     Zone zone;
     RegionState state;  // under the buddy's lock
-    // One more word a page, for whom makes slabs of them (buddy.hpp); null: none.
-    std::atomic<u64>* words;
+    PageWords* words;   // null: none
 
     PageDesc* descs() { return reinterpret_cast<PageDesc*>(this + 1); }
     const PageDesc* descs() const { return reinterpret_cast<const PageDesc*>(this + 1); }
@@ -60,11 +85,15 @@ struct alignas(64) Region {
     u32 index(const PageDesc& d) const { return static_cast<u32>(&d - descs()); }
 
     static u64 meta_bytes(u64 pages, bool with_words) {
-        return sizeof(Region) + pages * (sizeof(PageDesc) + (with_words ? sizeof(*words) : 0));
+        return sizeof(Region) + pages * sizeof(PageDesc) +
+               (with_words ? PageWords::bytes(pages) : 0);
     }
     u64 meta_bytes() const { return meta_bytes(pages, words != nullptr); }
 };
 static_assert(sizeof(Region) == 64);
+
+// The home of a table that has no region: no page is in it.
+inline constinit Region no_region{};
 
 // Most regions of one buddy, and most pages of one region (indices fit 32 bits).
 inline constexpr u32 kMaxRegions = 65536;
@@ -90,6 +119,15 @@ public:
 
     // The region that holds `page`, or null. Context: any, as a reader.
     Region* find(u64 page) const {
+        Region* region = home(page);
+        return region ? region : find_elsewhere(page);
+    }
+    // The largest region, or null if it does not hold `page`.
+    Region* home(u64 page) const {
+        Region* region = home_.load(std::memory_order_acquire);
+        return region->holds(page) ? region : nullptr;
+    }
+    [[gnu::noinline]] Region* find_elsewhere(u64 page) const {
         const Table* t = table_.load(std::memory_order_acquire);
         if (!t) return nullptr;
         const u32 count = t->count.load(std::memory_order_acquire);
@@ -171,6 +209,8 @@ public:
         insert(region);
         live_.store(count() + 1, std::memory_order_relaxed);
         charge(region.meta_bytes());
+        if (region.pages > home_.load(std::memory_order_relaxed)->pages)
+            home_.store(&region, std::memory_order_release);
         return Error::none;
     }
 
@@ -184,6 +224,7 @@ public:
         if (region.id < first_id_) first_id_ = region.id;
         live_.store(count() - 1, std::memory_order_relaxed);
         charge(-region.meta_bytes());
+        if (home_.load(std::memory_order_relaxed) == &region) choose_home();
         P::meta_retire(&region, region.meta_bytes());
     }
 
@@ -210,6 +251,15 @@ private:
     struct Chunk {
         std::atomic<Region*> region[256];
     };
+
+    // The largest of the regions that are left.
+    void choose_home() {
+        Region* largest = &no_region;
+        Table* t = table_.load(std::memory_order_relaxed);
+        for (u32 i = 0; i < t->count.load(std::memory_order_relaxed); ++i)
+            if (Region* r = t->entries()[i].get(); r && r->pages > largest->pages) largest = r;
+        home_.store(largest, std::memory_order_release);
+    }
 
     void charge(u64 bytes) {
         meta_bytes_.store(meta_bytes() + bytes, std::memory_order_relaxed);
@@ -309,6 +359,7 @@ private:
         P::meta_retire(old, Table::bytes(old->capacity));
     }
 
+    std::atomic<Region*> home_{&no_region};
     std::atomic<Table*> table_{nullptr};
     Table* spare_ = nullptr;
     std::atomic<u32> live_{0};

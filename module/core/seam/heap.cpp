@@ -11,7 +11,11 @@ namespace {
 
 using KHeap = Heap<KernelPlatform>;
 
-KHeap& of(quarry_core_heap* heap) { return *reinterpret_cast<KHeap*>(heap); }
+// The handle is the front's address: the fast halves begin there.
+HeapFront<KernelPlatform>& front(quarry_core_heap* heap) {
+    return *reinterpret_cast<HeapFront<KernelPlatform>*>(heap);
+}
+KHeap& of(quarry_core_heap* heap) { return *static_cast<KHeap*>(front(heap).owner()); }
 
 }  // namespace
 
@@ -24,7 +28,7 @@ int quarry_core_heap_create(uint64_t max_pages, void* os_pool, quarry_core_heap*
         free_meta<KernelPlatform>(made);
         return to_seam(e);
     }
-    *heap = reinterpret_cast<quarry_core_heap*>(made);
+    *heap = reinterpret_cast<quarry_core_heap*>(&made->front());
     return QUARRY_OK;
 }
 
@@ -56,13 +60,12 @@ int quarry_core_heap_free_sized(quarry_core_heap* heap, uint64_t offset, uint64_
     return to_seam(of(heap).free_sized(offset, size));
 }
 
-int quarry_core_heap_try_alloc(quarry_core_heap* heap, unsigned int cpu, uint64_t size,
-                               uint64_t* offset) {
-    return of(heap).try_alloc(cpu, size, *offset);
+uint64_t quarry_core_heap_try_alloc(quarry_core_heap* heap, unsigned long cpu, uint64_t size) {
+    return front(heap).try_alloc(cpu, size);
 }
 
-int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned int cpu, uint64_t offset) {
-    return of(heap).try_free(cpu, offset);
+int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned long cpu, uint64_t offset) {
+    return static_cast<int>(front(heap).try_free(cpu, offset, front(heap).home()));
 }
 
 uint64_t quarry_core_heap_usable(const quarry_core_heap* heap, uint64_t offset) {

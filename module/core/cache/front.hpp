@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//
+// HeapFront: the fast halves of a heap's alloc and free, and all that they read: the words of
+// the home region's pages, and behind it, in the same block, every CPU's cache. So an address
+// inside it takes no load, and the pair about sixty instructions:
+//
+//   alloc   the class by the size, a pop from this CPU's magazine, the live byte set
+//   free    the page's word: class and live byte; this is cleared, a push
+//
+// Neither takes a lock or has a locked instruction, and neither touches a slab's header or a
+// page's descriptor. What they cannot do, they leave alone, and the heap does it.
+//
+// Context: pinned on `cpu`; try_alloc in NMI too. Costs: O(1).
+#pragma once
+
+#include "../pages/region.hpp"
+#include "magazine.hpp"
+
+namespace quarry {
+
+// What the fast half of alloc answers instead of an offset, which is a multiple of 8.
+inline constexpr Offset kNoObject = QUARRY_NO_OBJECT;
+
+template <Platform P>
+class CpuCaches;
+
+namespace front_detail {
+
+// Place of a size's class by (size + 7) / 8; no size, no magazine.
+inline constexpr std::array<u8, kMaxSlot / 8 + 1> kPlaceOf = [] {
+    std::array<u8, kMaxSlot / 8 + 1> table{place_of(kClasses)};
+    for (u32 i = 1; i < table.size(); ++i) table[i] = static_cast<u8>(place_of(class_of(i * 8)));
+    return table;
+}();
+
+// The home of a heap that has none: no page is in it.
+inline constinit PageWords::Bounds no_words[2] = {};
+inline const PageWords& none() { return *reinterpret_cast<const PageWords*>(&no_words[1]); }
+
+}  // namespace front_detail
+
+template <Platform P>
+class alignas(64) HeapFront {
+public:
+    explicit HeapFront(CpuCaches<P>& rest) : rest_(rest) {}
+    HeapFront(const HeapFront&) = delete;
+    HeapFront& operator=(const HeapFront&) = delete;
+
+    static u64 bytes(u32 cpus) { return sizeof(HeapFront) + cpus * sizeof(CpuCache); }
+
+    // Pinned on `cpu`.
+    CpuCache& cache(u64 cpu) { return reinterpret_cast<CpuCache*>(this + 1)[cpu]; }
+
+    // The heap that it is of.
+    void* owner() const { return owner_; }
+    void set_owner(void* heap) { owner_ = heap; }
+
+    // The region that try_free knows; null: none.
+    const PageWords& home() const { return *home_.load(std::memory_order_acquire); }
+    void set_home(const PageWords* words) {
+        home_.store(words ? words : &front_detail::none(), std::memory_order_release);
+    }
+
+    // An object of normal memory, aligned to 8, or kNoObject: nothing has happened.
+    [[gnu::always_inline]] Offset try_alloc(u64 cpu, u64 size) {
+        CpuCache& cache = settled(this->cache(cpu));
+        if (size > kMaxSlot) [[unlikely]]
+            return kNoObject;
+        const u64 place = front_detail::kPlaceOf[(size + 7) / 8];
+        if (!cache.enter()) [[unlikely]]
+            return kNoObject;
+        Entry* const top = cache.top(place).get() - 1;
+        LiveByte& live = *top->live;
+        const u8 mark = live.load(std::memory_order_relaxed);
+        if (mark & kLive) [[unlikely]]
+            return pop_spare(cache, place);  // the tail: this function needs no frame
+        live.store(mark + kLiveStep, std::memory_order_relaxed);
+        cache.top(again(place)).set(top);
+        const Offset offset = top->offset;
+        cache.leave();
+        return offset;
+    }
+
+    // Not 0: a live slot of the region is free, and was of the class of `size` if Sized.
+    template <bool Sized = false>
+    [[gnu::always_inline]] u32 try_free(u64 cpu, Offset offset, const PageWords& words,
+                                        u64 size = 0) {
+        CpuCache& cache = settled(this->cache(cpu));
+        const u64 index = offset / kPageBytes - words.bounds().first;
+        if (index >= words.bounds().pages) [[unlikely]]
+            return 0;
+        const u64 word = words.at(index).load(std::memory_order_acquire);
+        if (!word) [[unlikely]]
+            return 0;
+        const u64 place = PageWord::place(word);
+        if (Sized && (size > kMaxSlot || front_detail::kPlaceOf[(size + 7) / 8] != place))
+            [[unlikely]]
+            return 0;
+        LiveByte& live = PageWord::byte(word, place, offset);
+        // Of a misaligned offset, too, this is no slot's mark.
+        const u32 mark = static_cast<u32>(offset) + kLiveStep;
+        if (live.load(std::memory_order_relaxed) != static_cast<u8>(mark)) [[unlikely]]
+            return 0;
+        LiveBytes::clear(live, offset);
+        if (cache.enter()) [[likely]] {
+            Entry* const top = cache.top(place).get();
+            if (top != cache.end(place)) [[likely]] {
+                *top = {offset, &live};
+                cache.top(again(place)).set(top + 1);
+                cache.leave();
+                return mark;  // kLive is in it
+            }
+            cache.leave();
+        }
+        return put(cache, offset, live, place);
+    }
+
+private:
+    // The tails. Arguments stand where the fast path has them: a register that it must move
+    // for them is moved always.
+    [[gnu::noinline, gnu::used]] Offset pop_spare(CpuCache& cache, u64 place) {
+        return rest_.pop_spare(cache, static_cast<u32>(place - 1));
+    }
+    [[gnu::noinline, gnu::used]] u32 put(CpuCache&, Offset offset, LiveByte& live, u64 place) {
+        rest_.put(static_cast<u32>(place - 1), offset, &live);
+        return true;
+    }
+
+    std::atomic<const PageWords*> home_{&front_detail::none()};
+    CpuCaches<P>& rest_;
+    void* owner_ = nullptr;
+};
+
+}  // namespace quarry
