@@ -10,9 +10,33 @@
 #include <cstring>
 
 #include "fake_state.hpp"
+#include "section.h"
+
+extern "C" bool quarry_rseq_place(std::ptrdiff_t* place);
 
 namespace fake {
 namespace {
+
+// The classes of the module, by their own rule (module/core/slabs/size_class.hpp).
+constexpr std::uint32_t heap_classes = 48;
+constexpr std::uint32_t heap_class_bytes(std::uint32_t c) {
+    if (c < 8) return 8 * (c + 1);
+    const std::uint32_t octave = (c - 8) / 8;
+    return (64u << octave) + ((c - 8) % 8 + 1) * (8u << octave);
+}
+
+// Where the sequences of this process find a client's magazines.
+template <typename Work>
+void with_magazines(int client, Work work) {
+    static const struct quarry_cpu_block shut = {};
+    std::uint64_t table[2 + most_cpus] = {};
+    section_place place = {&shut, table + 2, 0};
+    for (std::uint32_t cpu = 0; cpu < most_cpus; cpu++)
+        table[2 + cpu] = reinterpret_cast<std::uintptr_t>(state->area[client] + blocks_offset +
+                                                          cpu * block_bytes) -
+                         reinterpret_cast<std::uintptr_t>(&shut);
+    if (quarry_rseq_place(&place.rseq) && section_cpu(&place) < static_cast<int>(most_cpus)) work(place);
+}
 
 struct Call {
     Client* client = nullptr;
@@ -43,15 +67,51 @@ bool any(const __u64 (&reserved)[n]) {
     return false;
 }
 
+bool is_free(const Pool& pool, std::uint64_t at, std::uint64_t length) {
+    std::uint64_t run = 0;
+    while (run < length && !pool.grain[at + run].covered) run++;
+    return run == length;
+}
+
+unsigned char* page_class_of(Pool& pool) { return state->page_class[&pool - state->pools]; }
+
+// Objects without a class: first fit over grains; in a heap on pages of their own.
 int find_room(Pool& pool, std::uint64_t length, std::uint64_t align, std::uint64_t& start) {
     const std::uint64_t step = align / QUARRY_GRAIN ? align / QUARRY_GRAIN : 1;
     const std::uint64_t end = pool.bytes / QUARRY_GRAIN;
     while (pool.first_free < end && pool.grain[pool.first_free].covered) pool.first_free++;
     const std::uint64_t first = (pool.first_free + step - 1) / step * step;
+    const auto in_slab = [&](std::uint64_t at) {
+        for (std::uint64_t i = 0; i < length; i += 512)
+            if (page_class_of(pool)[(at + i) / 512]) return true;
+        return false;
+    };
     for (std::uint64_t at = first; at + length <= end; at += step) {
-        std::uint64_t run = 0;
-        while (run < length && !pool.grain[at + run].covered) run++;
-        if (run == length) {
+        if (!is_free(pool, at, length)) continue;
+        if (pool.kind == QUARRY_KIND_HEAP && in_slab(at)) continue;
+        start = at;
+        return 0;
+    }
+    return ENOSPC;
+}
+
+// A slot: in a page of the class that has one, else in a page that nobody has.
+int find_slot(Pool& pool, int c, std::uint64_t& start) {
+    const std::uint64_t length = class_bytes(pool, c) / QUARRY_GRAIN;
+    unsigned char* page_class = page_class_of(pool);
+    if (pool.kind == QUARRY_KIND_FIXED) {
+        for (std::uint64_t i = 0; i < pool.object_count; i++)
+            if (!pool.grain[start = i * length].covered) return 0;
+        return ENOSPC;
+    }
+    const std::uint64_t end = pool.bytes / 4096;
+    for (std::uint64_t page = pool.first_page[c]; page < end; page++) {
+        if (page_class[page] && page_class[page] != c + 1) continue;
+        if (!page_class[page] && !is_free(pool, page * 512, 512)) continue;
+        for (std::uint64_t at = page * 512; at + length <= page * 512 + 512; at += length) {
+            if (pool.grain[at].covered) continue;
+            page_class[page] = static_cast<unsigned char>(c + 1);
+            pool.first_page[c] = page;
             start = at;
             return 0;
         }
@@ -60,19 +120,38 @@ int find_room(Pool& pool, std::uint64_t length, std::uint64_t align, std::uint64
 }
 
 int grant(Call& call, std::uint64_t bytes, std::uint64_t align, std::uint64_t& offset) {
-    const std::uint64_t length = (bytes + QUARRY_GRAIN - 1) / QUARRY_GRAIN;
+    Pool& pool = *call.pool;
+    const int c = class_of(pool, bytes, align);
+    const std::uint64_t unit = c >= 0 ? class_bytes(pool, c)
+                               : pool.kind == QUARRY_KIND_HEAP ? (bytes + 4095) & ~4095ull
+                                                               : bytes;
+    const std::uint64_t length = (unit + QUARRY_GRAIN - 1) / QUARRY_GRAIN;
     std::uint64_t at = 0;
     if (call.client->limit && call.client->bytes + length * QUARRY_GRAIN > call.client->limit)
         return EDQUOT;
-    if (int error = find_room(*call.pool, length, align, at)) return error;
-    call.pool->grain[at].length = static_cast<std::uint32_t>(length);
-    call.pool->grain[at].owner = static_cast<std::int16_t>(call.index);
-    for (std::uint64_t i = 0; i < length; i++) call.pool->grain[at + i].covered = 1;
+    if (pool.kind == QUARRY_KIND_HEAP && align < 4096) align = 4096;
+    if (int error = c >= 0 ? find_slot(pool, c, at) : find_room(pool, length, align, at)) return error;
+    pool.grain[at].length = static_cast<std::uint32_t>(length);
+    pool.grain[at].owner = static_cast<std::int16_t>(call.index);
+    for (std::uint64_t i = 0; i < length; i++) pool.grain[at + i].covered = 1;
     call.client->bytes += length * QUARRY_GRAIN;
     call.client->objects++;
-    call.pool->allocs++;
+    pool.allocs++;
     offset = at * QUARRY_GRAIN;
     return 0;
+}
+
+// What is free in this process's magazines serves before a call fails.
+int grant_or_drain(Call& call, std::uint64_t bytes, std::uint64_t align, std::uint64_t& offset) {
+    const int error = grant(call, bytes, align, offset);
+    if (error != ENOSPC && error != EDQUOT) return error;
+    for (int i = 0; i < most_clients; i++) {
+        const Client& client = state->clients[i];
+        if (client.id && client.pool == call.client->pool && !client.reaped &&
+            (i == call.index || error == ENOSPC))
+            drain_magazines(i);
+    }
+    return grant(call, bytes, align, offset);
 }
 
 void take_back(Pool& pool, std::uint64_t at) {
@@ -83,6 +162,13 @@ void take_back(Pool& pool, std::uint64_t at) {
     owner.objects--;
     head.length = 0;
     if (at < pool.first_free) pool.first_free = at;
+    unsigned char& c = page_class_of(pool)[at / 512];
+    if (pool.kind != QUARRY_KIND_HEAP) return;
+    if (c) pool.first_page[c - 1] = 0;
+    if (c && is_free(pool, at / 512 * 512, 512)) {
+        c = 0;
+        for (std::uint64_t& first : pool.first_page) first = 0;
+    }
 }
 
 // Whether the client owns an object at `offset`: 0 or the errno of the wrong name.
@@ -124,7 +210,7 @@ int alloc(Call& call, void* argument) {
     if (in.object_size > QUARRY_MAX_OBJECT) return EFBIG;
     auto* offsets = reinterpret_cast<std::uint64_t*>(in.offsets);
     return batch(call, static_cast<struct quarry_alloc*>(argument), in,
-                 [&](std::uint32_t i) { return grant(call, in.object_size, in.align, offsets[i]); });
+                 [&](std::uint32_t i) { return grant_or_drain(call, in.object_size, in.align, offsets[i]); });
 }
 
 int resize(Call& call, void* argument) {
@@ -160,6 +246,68 @@ int free_objects(Call& call, void* argument) {
     });
 }
 
+bool has_magazine(const Call& call, std::uint32_t c) {
+    return state->magazines && c < classes_of(*call.pool);
+}
+
+int refill(Call& call, void* argument) {
+    struct quarry_refill in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags || !has_magazine(call, in.class_index)) return EINVAL;
+    auto* out = static_cast<struct quarry_refill*>(argument);
+    const std::uint32_t bytes = class_bytes(*call.pool, static_cast<int>(in.class_index));
+    std::uint64_t offset;
+    if (int error = grant_or_drain(call, bytes, 0, offset)) {
+        call.pool->refused++;
+        return error;
+    }
+    std::uint32_t entries[capacity / 2], count = 0;
+    for (std::uint64_t more; count < capacity / 2 && !grant(call, bytes, 0, more); count++)
+        entries[count] = static_cast<std::uint32_t>(more / QUARRY_GRAIN);
+    std::uint32_t put = 0;
+    with_magazines(call.index, [&](const section_place& place) {
+        put = section_put(&place, in.class_index, entries, count);
+    });
+    for (std::uint32_t i = put; i < count; i++) take_back(*call.pool, entries[i]);
+    call.pool->refills++;
+    out->offset = offset;
+    out->filled = put;
+    return 0;
+}
+
+int flush(Call& call, void* argument) {
+    struct quarry_flush in;
+    if (int error = copy_in(in, argument)) return error;
+    if ((in.flags & ~QUARRY_FLUSH_OBJECT) || !has_magazine(call, in.class_index)) return EINVAL;
+    auto* out = static_cast<struct quarry_flush*>(argument);
+    section_buffer taken;
+    std::uint32_t count = 0;
+    with_magazines(call.index, [&](const section_place& place) {
+        count = section_take(&place, in.class_index, &taken, capacity / 2);
+    });
+    out->bad = 0;
+    for (std::uint32_t i = 0; i < count; i++) {
+        const std::uint64_t offset = taken.entry[i] * std::uint64_t{QUARRY_GRAIN};
+        const int error = check_owned(call, offset);
+        if (!error) {
+            take_back(*call.pool, taken.entry[i]);
+        } else if (!out->bad++) {
+            out->bad_error = error;
+            out->bad_offset = offset;
+        }
+    }
+    out->drained = count;
+    call.pool->flushes++;
+    if (!(in.flags & QUARRY_FLUSH_OBJECT)) return 0;
+    if (int error = check_owned(call, in.offset)) {
+        call.pool->refused++;
+        return error;
+    }
+    take_back(*call.pool, in.offset / QUARRY_GRAIN);
+    call.pool->frees++;
+    return 0;
+}
+
 int transfer(Call& call, void* argument) {
     struct quarry_transfer in;
     if (int error = copy_in(in, argument)) return error;
@@ -185,6 +333,34 @@ int transfer(Call& call, void* argument) {
     });
 }
 
+void make_area(int client) {
+    const Client& c = state->clients[client];
+    const Pool& pool = state->pools[c.pool];
+    auto* area = reinterpret_cast<struct quarry_client_area*>(state->area[client]);
+    std::memset(static_cast<void*>(area), 0, sizeof *area);
+    area->abi_version = state->abi_version;
+    area->bytes = area_bytes;
+    area->pool_id = pool.id;
+    area->client_id = c.id;
+    area->max_bytes = pool.max_bytes;
+    area->kind = pool.kind;
+    area->class_count = classes_of(pool);
+    for (std::uint32_t i = 0; i < area->class_count; i++)
+        area->class_size[i] = class_bytes(pool, static_cast<int>(i));
+    area->blocks_offset = blocks_offset;
+    area->block_bytes = block_bytes;
+    if (!state->magazines || !area->class_count) return;
+    area->cpus = most_cpus;
+    for (std::uint32_t cpu = 0; cpu < most_cpus; cpu++) {
+        auto* block = reinterpret_cast<struct quarry_cpu_block*>(state->area[client] + blocks_offset +
+                                                                 cpu * block_bytes);
+        for (std::uint32_t i = 0; i < area->class_count; i++) {
+            block->magazine[i].first = block->magazine[i].top = first_of(i);
+            block->magazine[i].end = first_of(i) + capacity;
+        }
+    }
+}
+
 int new_client(int pool, bool creator) {
     for (int i = 0; i < most_clients; i++) {
         if (state->clients[i].id) continue;
@@ -194,6 +370,7 @@ int new_client(int pool, bool creator) {
         state->clients[i].process = getpid();
         state->clients[i].creator = creator;
         state->clients[i].limit = state->pools[pool].client_limit;
+        make_area(i);
         return i;
     }
     return -1;
@@ -236,6 +413,7 @@ int create(void* argument) {
     pool.granule = in.granule;
     pool.client_limit = in.client_limit;
     std::memcpy(pool.name, in.name, sizeof pool.name);
+    std::memset(state->page_class[slot], fixed && in.object_size <= 2048, sizeof state->page_class[slot]);
     const int client = new_client(slot, true);
     const int fd = client < 0 ? -1 : new_file(client);
     if (fd < 0) {
@@ -283,10 +461,10 @@ int info(void* argument) {
     auto* out = static_cast<struct quarry_info*>(argument);
     out->abi_version = state->abi_version;
     out->cpus = 2;
-    out->features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED;
+    out->features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED | QUARRY_FEATURE_MAGAZINES;
     out->page_size = 4096;
-    out->class_count = 2;
-    out->class_size[0] = 8, out->class_size[1] = 16;
+    out->class_count = heap_classes;
+    for (std::uint32_t i = 0; i < heap_classes; i++) out->class_size[i] = heap_class_bytes(i);
     out->max_object = QUARRY_MAX_OBJECT;
     out->max_pool = pool_room;
     out->max_batch = QUARRY_MAX_BATCH;
@@ -357,10 +535,69 @@ int drain(Call& call, void* argument) {
     if (int error = copy_in(in, argument)) return error;
     if (in.flags & ~QUARRY_DRAIN_POOL) return EINVAL;
     if ((in.flags & QUARRY_DRAIN_POOL) && !call.client->creator) return EPERM;
+    drain_magazines(call.index);
     return 0;
 }
 
 }  // namespace
+
+std::uint32_t classes_of(const Pool& pool) {
+    if (pool.kind == QUARRY_KIND_HEAP) return heap_classes;
+    return pool.kind == QUARRY_KIND_FIXED && pool.object_size <= QUARRY_MOST_CLASS_BYTES;
+}
+
+std::uint32_t class_bytes(const Pool& pool, int size_class) {
+    if (pool.kind == QUARRY_KIND_FIXED) return static_cast<std::uint32_t>(pool.object_size);
+    return heap_class_bytes(static_cast<std::uint32_t>(size_class));
+}
+
+int class_of(const Pool& pool, std::uint64_t bytes, std::uint64_t align) {
+    if (!quarry_has_class(bytes, align) || pool.kind == QUARRY_KIND_RANGE) return -1;
+    return pool.kind == QUARRY_KIND_FIXED ? 0 : static_cast<int>(quarry_class_of(bytes, align));
+}
+
+// Alone on each magazine: shut it, interrupt who is in it, empty it, open it again.
+void drain_magazines(int client) {
+    Client& c = state->clients[client];
+    Pool& pool = state->pools[c.pool];
+    Call call{.client = &c, .pool = &pool, .index = client, .batch_limit = 0, .batch_error = 0};
+    if (!state->magazines || c.process != getpid()) return;
+    for (std::uint32_t cpu = 0; cpu < most_cpus; cpu++) {
+        auto* entries = reinterpret_cast<std::uint32_t*>(state->area[client] + blocks_offset +
+                                                         cpu * block_bytes);
+        auto* block = reinterpret_cast<struct quarry_cpu_block*>(entries);
+        bool any = false;
+        for (std::uint32_t i = 0; i < classes_of(pool); i++) {
+            struct quarry_magazine& m = block->magazine[i];
+            if (__atomic_load_n(&m.top, __ATOMIC_ACQUIRE) == first_of(i)) continue;
+            __atomic_store_n(&m.first, UINT32_MAX, __ATOMIC_RELAXED);
+            __atomic_store_n(&m.end, 0u, __ATOMIC_RELEASE);
+            any = true;
+        }
+        if (any && !section_interrupt(cpu)) continue;
+        for (std::uint32_t i = 0; any && i < classes_of(pool); i++) {
+            struct quarry_magazine& m = block->magazine[i];
+            if (m.end) continue;
+            for (std::uint32_t at = first_of(i); at < m.top; at++)
+                if (!check_owned(call, entries[at] * std::uint64_t{QUARRY_GRAIN})) take_back(pool, entries[at]);
+            __atomic_store_n(&m.top, first_of(i), __ATOMIC_RELAXED);
+            __atomic_store_n(&m.first, first_of(i), __ATOMIC_RELAXED);
+            __atomic_store_n(&m.end, first_of(i) + capacity, __ATOMIC_RELEASE);
+        }
+    }
+}
+
+std::uint64_t in_magazines(int client) {
+    const Pool& pool = state->pools[state->clients[client].pool];
+    std::uint64_t held = 0;
+    for (std::uint32_t cpu = 0; state->magazines && cpu < most_cpus; cpu++) {
+        const auto* block = reinterpret_cast<const struct quarry_cpu_block*>(
+            state->area[client] + blocks_offset + cpu * block_bytes);
+        for (std::uint32_t i = 0; i < classes_of(pool); i++)
+            held += __atomic_load_n(&block->magazine[i].top, __ATOMIC_RELAXED) - first_of(i);
+    }
+    return held;
+}
 
 void reap_client(int index) {
     Client& client = state->clients[index];
@@ -398,6 +635,8 @@ int serve(int fd, unsigned long request, void* argument, unsigned batch_limit, i
     if (request == QUARRY_IOC_VERIFY) return verify(call, argument);
     if (!call.client->area_mapped) return ENOTCONN;
     if (request == QUARRY_IOC_ALLOC) return alloc(call, argument);
+    if (request == QUARRY_IOC_REFILL) return refill(call, argument);
+    if (request == QUARRY_IOC_FLUSH) return flush(call, argument);
     if (request == QUARRY_IOC_TRANSFER) return transfer(call, argument);
     if (request == QUARRY_IOC_RESIZE) return resize(call, argument);
     return ENOTTY;
