@@ -43,6 +43,7 @@ void quarry_close(struct quarry_device *device) {
 
     if (!device)
         return;
+    quarry_host_closed(device->fd);
     quarry_sys->close(device->fd);
     quarry_sys->release(device);
     errno = error;

@@ -210,6 +210,10 @@ static int join_again(struct quarry_pool *pool) {
     uint64_t inherited_client = atomic_load(&pool->join_client);
     struct admission admission;
 
+    if (pool->in_process) {
+        errno = EXDEV;
+        return -1;
+    }
     if (ask_to_join(inherited, &admission) < 0)
         return -1;
     if (admission.pool_id != pool->pool_id) {

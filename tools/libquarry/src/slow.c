@@ -173,6 +173,8 @@ static int free_unmarked(struct quarry_pool *pool, uint64_t offset, uint64_t byt
 
     if (!client)
         return -1;
+    if (bytes && pool->kind == QUARRY_KIND_FIXED && bytes != pool->object_size)
+        return refuse(EMSGSIZE);
     if (entry < pool->fast.grains) {
         const int marked = marked_class(pool, entry);
 

@@ -141,6 +141,11 @@ QUARRY_INLINE unsigned quarry_class_of(uint64_t bytes, uint64_t align) {
     "jmp %l[again]\n\t"                                     \
     ".popsection\n"
 
+/* Tests make sequences long here, just before they commit, so that they are aborted often. */
+#ifndef QUARRY_SEQUENCE_DELAY
+#define QUARRY_SEQUENCE_DELAY ""
+#endif
+
 /* Member `m` of a magazine of a class known when compiling, and of another one. */
 #define QUARRY_OF_CONSTANT(m) "%c[magazine]+" m "(%[block])"
 #define QUARRY_OF_VARIABLE(m) m "(%[block],%[magazine])"
@@ -152,6 +157,7 @@ QUARRY_INLINE unsigned quarry_class_of(uint64_t bytes, uint64_t align) {
     "jbe %l[empty]\n\t"                          \
     "movl -4(%[block],%[top],4), %k[entry]\n\t"  \
     "decl %k[top]\n\t"                           \
+    QUARRY_SEQUENCE_DELAY                        \
     "movl %k[top], " OF("0") "\n"                \
     QUARRY_SEQUENCE_END
 
@@ -162,6 +168,7 @@ QUARRY_INLINE unsigned quarry_class_of(uint64_t bytes, uint64_t align) {
     "jae %l[full]\n\t"                           \
     "movl %k[entry], (%[block],%[top],4)\n\t"    \
     "incl %k[top]\n\t"                           \
+    QUARRY_SEQUENCE_DELAY                        \
     "movl %k[top], " OF("0") "\n"                \
     QUARRY_SEQUENCE_END
 
