@@ -25,6 +25,8 @@ int quarry_host_call(struct host_client *client, unsigned long request, void *ar
 struct host_client *quarry_host_client(int fd);
 /* What mmap of the descriptor would give: the area, the memory, the class table. */
 void *quarry_host_map(int fd, uint64_t offset, size_t bytes);
+/* Whether a depot of the client holds an object of a class: free, as in a magazine. */
+bool quarry_host_holds(struct host_client *client, uint32_t size_class, uint32_t entry);
 /* The end of a client's area: it is reaped; the pool goes with its last client. */
 void quarry_host_end(struct host_client *client);
 /* A control descriptor is about to be closed. */

@@ -28,7 +28,7 @@ static inline uint8_t *small_mark(struct quarry_pool *pool, uint64_t entry) {
 static inline int marked_class(struct quarry_pool *pool, uint64_t entry) {
     const uint16_t large = __atomic_load_n(large_mark(pool, entry), __ATOMIC_RELAXED);
 
-    if (large > 0xff && (uint8_t)large == (uint8_t)entry)
+    if (large > 0xff && (uint8_t)large == (entry & 7))
         return (large >> 8) - 1;
     return (int)__atomic_load_n(small_mark(pool, entry), __ATOMIC_RELAXED) - 1;
 }
@@ -40,7 +40,7 @@ static inline bool set_mark(struct quarry_pool *pool, uint64_t entry, int size_c
 
         if (__atomic_load_n(mark, __ATOMIC_RELAXED) > 0xff)
             return false;
-        __atomic_store_n(mark, (uint16_t)((entry & 0xff) | (unsigned)(size_class + 1) << 8),
+        __atomic_store_n(mark, (uint16_t)((entry & 7) | (unsigned)(size_class + 1) << 8),
                          __ATOMIC_RELAXED);
     } else {
         uint8_t *mark = small_mark(pool, entry);

@@ -22,17 +22,6 @@ struct piece {
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Entries to offsets and back; written for the compiler's vectors. */
-#define VECTORS __attribute__((optimize("O3")))
-static VECTORS void spread(const uint32_t *restrict entries, size_t count, uint64_t *restrict offsets) {
-    for (size_t i = 0; i < count; i++)
-        offsets[i] = (uint64_t)entries[i] * QUARRY_GRAIN;
-}
-static VECTORS void gather(const uint64_t *restrict offsets, size_t count, uint32_t *restrict entries) {
-    for (size_t i = 0; i < count; i++)
-        entries[i] = (uint32_t)(offsets[i] / QUARRY_GRAIN);
-}
-
 static struct piece alloc_piece(struct quarry_pool *pool, size_t bytes, size_t align,
                                 uint64_t *offsets, size_t count) {
     struct quarry_alloc alloc = {
@@ -85,39 +74,50 @@ static bool goes_on(struct piece piece, size_t wanted) {
     return false;
 }
 
-/* Offsets of the entries that a magazine gave, marked; an entry that is in use is dropped. */
-static size_t accept_entries(struct quarry_pool *pool, int size_class, bool checked,
-                             const uint32_t *entries, size_t count, uint64_t *offsets) {
-    size_t accepted = 0;
+/* Marks what a magazine gave; an object that is marked, and so in use, is dropped. How many are left. */
+static size_t mark_taken(struct quarry_pool *pool, int size_class, uint64_t *offsets, size_t count) {
+    const uint16_t mark = (uint16_t)((unsigned)(size_class + 1) << 8);
+    size_t kept = 0;
 
-    if (!checked) {
-        spread(entries, count, offsets);
-        return count;
+    if (!has_large_marks(pool, size_class)) {
+        for (size_t i = 0; i < count; i++) {
+            offsets[kept] = offsets[i];
+            QUARRY_TAKEN(pool, offsets[i] / QUARRY_GRAIN);
+            if (set_mark(pool, offsets[i] / QUARRY_GRAIN, size_class))
+                kept++;
+            else
+                quarry_count_duplicate(pool, offsets[kept], 1);
+        }
+        return kept;
     }
     for (size_t i = 0; i < count; i++) {
-        QUARRY_TAKEN(pool, entries[i]);
-        offsets[accepted] = (uint64_t)entries[i] * QUARRY_GRAIN;
-        if (set_mark(pool, entries[i], size_class))
-            accepted++;
-        else
-            quarry_count_duplicate(pool, offsets[accepted], 1);
+        const uint64_t offset = offsets[i];
+        uint16_t *at = large_mark(pool, offset / QUARRY_GRAIN);
+
+        QUARRY_TAKEN(pool, offset / QUARRY_GRAIN);
+        offsets[kept] = offset;
+        if (__builtin_expect(__atomic_load_n(at, __ATOMIC_RELAXED) > 0xff, 0)) {
+            quarry_count_duplicate(pool, offset, 1);
+            continue;
+        }
+        __atomic_store_n(at, (uint16_t)(mark | (offset / QUARRY_GRAIN & 7)), __ATOMIC_RELAXED);
+        kept++;
     }
-    return accepted;
+    return kept;
 }
 
 static size_t take_from_magazine(struct quarry_pool *pool, int size_class, bool checked,
                                  uint64_t *offsets, size_t count) {
     const struct section_place place = quarry_place(pool);
-    struct section_buffer taken;
     size_t done = 0;
 
     while (done < count) {
-        const uint32_t got = section_take(&place, (unsigned)size_class, &taken,
-                                          (uint32_t)smaller(count - done, SECTION_MOST));
+        uint32_t got = section_take_offsets(&place, (unsigned)size_class, offsets + done,
+                                            (uint32_t)smaller(count - done, SECTION_MOST));
 
         if (!got)
             break;
-        done += accept_entries(pool, size_class, checked, taken.entry, got, offsets + done);
+        done += checked ? mark_taken(pool, size_class, offsets + done, got) : got;
     }
     return done;
 }
@@ -203,19 +203,36 @@ static struct piece free_by_call(struct quarry_pool *pool, const struct client *
 
 /* Clears the marks of a run of objects of one class, at most SECTION_MOST; how many. */
 static size_t marked_run(struct quarry_pool *pool, const uint64_t *offsets, size_t count,
-                         uint32_t *entries, int *size_class) {
+                         int *size_class) {
+    const uint64_t first = quarry_entry(offsets[0]);
+    uint16_t mark;
     size_t run = 0;
 
-    for (count = smaller(count, SECTION_MOST); run < count; run++) {
-        const uint64_t entry = quarry_entry(offsets[run]);
-        const int marked = entry < pool->fast.grains ? marked_class(pool, entry) : NO_CLASS;
+    count = smaller(count, SECTION_MOST);
+    *size_class = first < pool->fast.grains ? marked_class(pool, first) : NO_CLASS;
+    if (*size_class == NO_CLASS)
+        return 0;
+    mark = (uint16_t)((unsigned)(*size_class + 1) << 8);
+    if (!has_large_marks(pool, *size_class)) {
+        for (; run < count; run++) {
+            const uint64_t entry = quarry_entry(offsets[run]);
 
-        if (marked == NO_CLASS || (run && marked != *size_class))
+            if (entry >= pool->fast.grains || marked_class(pool, entry) != *size_class)
+                break;
+            clear_mark(pool, entry, *size_class);
+            QUARRY_GIVEN(pool, entry);
+        }
+        return run;
+    }
+    for (; run < count; run++) {
+        const uint64_t entry = quarry_entry(offsets[run]);
+        uint16_t *at = large_mark(pool, entry);
+
+        if (entry >= pool->fast.grains ||
+            __atomic_load_n(at, __ATOMIC_RELAXED) != (uint16_t)(mark | (entry & 7)))
             break;
-        *size_class = marked;
-        clear_mark(pool, entry, marked);
+        __atomic_store_n(at, 0, __ATOMIC_RELAXED);
         QUARRY_GIVEN(pool, entry);
-        entries[run] = (uint32_t)entry;
     }
     return run;
 }
@@ -237,21 +254,21 @@ size_t quarry_free_batch(struct quarry_pool *pool, const uint64_t *offsets, size
     const struct section_place place = quarry_place(pool);
     const struct client *client = count ? quarry_client(pool) : NULL;
     bool has_room = client && client->cpus;
-    uint32_t entries[SECTION_MOST];
     int size_class = NO_CLASS;
     size_t done = 0;
 
     while (client && done < count) {
-        size_t run = has_room ? marked_run(pool, offsets + done, count - done, entries, &size_class) : 0;
+        size_t run = has_room ? marked_run(pool, offsets + done, count - done, &size_class) : 0;
         struct piece piece;
 
         if (run) {
-            const size_t put = section_put(&place, (unsigned)size_class, entries, (uint32_t)run);
+            const size_t put = section_put_offsets(&place, (unsigned)size_class, offsets + done,
+                                                   (uint32_t)run);
 
+            for (size_t i = put; i < run; i++)
+                (void)set_mark(pool, quarry_entry(offsets[done + i]), size_class);
             done += put;
             has_room = put == run;
-            for (size_t i = put; i < run; i++)
-                (void)set_mark(pool, entries[i], size_class);
             continue;
         }
         run = smaller(count - done, QUARRY_MAX_BATCH);
@@ -277,15 +294,12 @@ size_t quarry_free_batch_unchecked(struct quarry_pool *pool, size_t bytes, const
     const struct section_place place = quarry_place(pool);
     const int size_class = quarry_route(pool, bytes, 0);
     const struct client *client = count ? quarry_client(pool) : NULL;
-    uint32_t entries[SECTION_MOST];
     size_t done = 0;
 
     while (client && client->cpus && size_class >= 0 && done < count) {
         const size_t run = smaller(count - done, SECTION_MOST);
-        size_t put;
+        const size_t put = section_put_offsets(&place, (unsigned)size_class, offsets + done, (uint32_t)run);
 
-        gather(offsets + done, run, entries);
-        put = section_put(&place, (unsigned)size_class, entries, (uint32_t)run);
         done += put;
         if (put < run)
             break;

@@ -22,6 +22,8 @@ static_assert(QUARRY_AT_BLOCKS + 8 * (QUARRY_MOST_CPUS + 2) <= QUARRY_AT_ALL_BLO
               "nor may the tables overlap");
 
 #define PAGE 4096ul
+/* Large marks from so many bytes on (of a pool of 256 MiB) may lie in huge pages. */
+#define HUGE_MARKS (8ul << 20)
 
 static void close_keeping_errno(int fd) {
     int error = errno;
@@ -74,6 +76,8 @@ static struct quarry_pool *new_handle(const struct admission *admission) {
     pool->kind = admission->kind;
     pool->object_size = admission->object_size;
     pool->object_count = admission->object_count;
+    for (unsigned i = 0; i < sizeof pool->fast.class_of; i++)
+        pool->fast.class_of[i] = (uint8_t)quarry_class_of(8 * (i + 1), 0);
     pool->fast.small_marks = (unsigned char *)pool + QUARRY_AT_MARKS + large_mark_bytes(marked);
     if (quarry_sys->madvise((char *)pool + QUARRY_AT_CLIENT, bytes - QUARRY_AT_CLIENT,
                             MADV_WIPEONFORK) < 0) {
@@ -83,6 +87,9 @@ static struct quarry_pool *new_handle(const struct admission *admission) {
     /* Of no use in a core dump, and no reason to fail. */
     if (marked)
         (void)madvise((char *)pool + QUARRY_AT_MARKS, bytes - QUARRY_AT_MARKS, MADV_DONTDUMP);
+    /* One huge page of large marks is for 64 MiB of pool; of the small ones it would be for 16. */
+    if (large_mark_bytes(marked) >= HUGE_MARKS)
+        (void)madvise((char *)pool + QUARRY_AT_MARKS, large_mark_bytes(marked), MADV_HUGEPAGE);
     return pool;
 }
 
@@ -193,6 +200,7 @@ static struct quarry_pool *enter(const struct admission *admission) {
     }
     pool->class_count = quarry_client_of(pool)->area->class_count;
     pool->fast.grains = max / QUARRY_GRAIN;
+    pool->fast.lines = max / 64;
     return pool;
 }
 

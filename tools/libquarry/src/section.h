@@ -39,6 +39,14 @@ uint32_t section_take(const struct section_place *place, unsigned size_class,
 /* Puts the first of `count` entries there for which there is room; how many. */
 uint32_t section_put(const struct section_place *place, unsigned size_class, const uint32_t *entries,
                      uint32_t count);
+/*
+ * The same with offsets, which are entries * 8, of as many objects as there are: for batches. `offsets`
+ * is read or written in the sequence.
+ */
+uint32_t section_take_offsets(const struct section_place *place, unsigned size_class, uint64_t *offsets,
+                              uint32_t want);
+uint32_t section_put_offsets(const struct section_place *place, unsigned size_class,
+                             const uint64_t *offsets, uint32_t count);
 /* The CPU that this thread is on, a hint; -1 and below: it has no rseq. */
 int section_cpu(const struct section_place *place);
 

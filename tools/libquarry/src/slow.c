@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "host.h"
 #include "magazine.h"
 #include "marks.h"
 
@@ -54,7 +55,7 @@ bool quarry_magazines_hold(struct quarry_pool *pool, const struct client *client
                            (uint32_t)entry))
             return true;
     }
-    return false;
+    return client->host && quarry_host_holds(client->host, (uint32_t)page_class, (uint32_t)entry);
 }
 
 static uint64_t alloc_by_call(struct quarry_pool *pool, uint64_t bytes, uint64_t align) {

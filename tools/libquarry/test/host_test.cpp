@@ -113,6 +113,21 @@ TEST_F(Host, EachWrongFreeHasItsErrnoAndChangesNothing) {
     expect_all_home(pool_);
 }
 
+TEST_F(Host, ADoubleFreeIsFoundWhereverTheObjectLies) {
+    Offsets live(3000);
+    for (auto& offset : live) ASSERT_NE(offset = quarry_alloc_offset(pool_, 64, 0), QUARRY_NO_OFFSET);
+    for (auto offset : live) ASSERT_EQ(quarry_free_offset(pool_, offset), 0);
+    // In magazines, in the depot behind them, at home.
+    for (auto offset : live) {
+        ASSERT_EQ(quarry_free_offset(pool_, offset), -1);
+        ASSERT_TRUE(errno == EALREADY || errno == EBADSLT) << errno;
+    }
+    for (auto& offset : live) ASSERT_NE(offset = quarry_alloc_offset(pool_, 64, 0), QUARRY_NO_OFFSET);
+    EXPECT_EQ(std::set<std::uint64_t>(live.begin(), live.end()).size(), live.size());
+    for (auto offset : live) ASSERT_EQ(quarry_free_offset(pool_, offset), 0);
+    expect_all_home(pool_);
+}
+
 TEST_F(Host, AClientsObjectsAreBackWhenItLeaves) {
     quarry_pool* other = quarry_join(quarry_fd(pool_));
     for (int i = 0; i < 1000; i++) ASSERT_NE(quarry_alloc(other, 100), nullptr);
@@ -147,7 +162,7 @@ TEST_F(Host, APoolGrowsToItsMaximumAndWhatIsFreeAnywhereServes) {
     Offsets idle_offsets(500);
     ASSERT_EQ(quarry_alloc_all(idle, 1000, 0, idle_offsets.data(), 500), 0);
     for (auto offset : idle_offsets) ASSERT_EQ(quarry_free_offset(idle, offset), 0);
-    EXPECT_GT(stat(idle).client_objects, 0u) << "it holds free objects in its magazines";
+    EXPECT_TRUE(stat(idle).client_objects > 0 || !fake::magazines()) << "free objects in its magazines";
     Offsets all((8 << 20) / 64);
     EXPECT_EQ(quarry_alloc_batch(pool, 64, 0, all.data(), all.size()), all.size()) << strerror(errno);
     EXPECT_EQ(quarry_alloc(pool, 64), nullptr);

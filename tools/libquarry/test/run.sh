@@ -69,6 +69,26 @@ compiles() { # HEADER COMPILER FLAGS...
 		-Wpedantic -Werror -fsyntax-only -
 }
 
+# Every sequence of the library and of a program is what the protocol allows, and as short as promised;
+# one with a store too many is seen.
+sequences_are_right() { # COMPILER
+	local program=$tests/pair-$1 flags=(-O2 -Iuapi -Itools/libquarry/include)
+	"$1" "${flags[@]}" -c tools/libquarry/test/pair.c -o "$program.o" &&
+		gcc -static "$program.o" "$library/libquarry.a" -o "$program" || return 1
+	if [[ $1 == gcc ]]; then
+		python3 -B tools/libquarry/test/sequences.py "$program" "$program.o"
+	else
+		python3 -B tools/libquarry/test/sequences.py "$program"
+	fi
+}
+
+a_planted_store_is_seen() {
+	local program=$tests/pair-planted
+	gcc -O2 '-DQUARRY_SEQUENCE_DELAY="movq $0, (%[pool])\n\t"' -Iuapi -Itools/libquarry/include \
+		tools/libquarry/test/pair.c "$library/libquarry.a" -static -o "$program" || return 1
+	! python3 -B tools/libquarry/test/sequences.py "$program" >/dev/null
+}
+
 check_library() {
 	local std
 	expect "the exports are those of libquarry.map" exports_match
@@ -76,6 +96,9 @@ check_library() {
 	for std in gnu99 c11 gnu17; do
 		expect "quarry.h in $std" compiles quarry.h gcc -x c "-std=$std"
 	done
+	expect "the sequences of gcc" sequences_are_right gcc
+	expect "the sequences of clang" sequences_are_right clang
+	expect "a planted store" a_planted_store_is_seen
 	expect "quarry.hpp in C++20" compiles quarry.hpp g++ -x c++ -std=c++20 -fno-exceptions -fno-rtti
 }
 

@@ -70,8 +70,10 @@ struct quarry_fast {
     struct quarry_cpu_block shut;
     unsigned char *base;        /* the pool's offset 0; NULL: a range pool */
     uint64_t grains;            /* offsets / 8 below this have marks; 0: none has */
+    uint64_t lines;             /* the same in units of 64 bytes */
     ptrdiff_t rseq;             /* the thread's struct rseq (or a stand-in), from the thread pointer */
     unsigned char *small_marks;
+    uint8_t class_of[256];      /* by (bytes - 1) / 8 */
 };
 
 /* The slow paths. `bytes` 0: no size is known. Offsets are this far from the base, right or wrong. */
@@ -109,6 +111,21 @@ QUARRY_INLINE unsigned quarry_class_of(uint64_t bytes, uint64_t align) {
 
     return wide <= 64 ? (unsigned)((wide + 7) / 8 - 1)
                       : 8 * (top - 6) + (unsigned)((wide - 1) >> (top - 3));
+}
+
+/* Whether objects of a class of heap pools have a multiple of 64 bytes. */
+QUARRY_INLINE int quarry_is_whole(unsigned size_class) {
+    return size_class == QUARRY_LARGE_CLASS ||
+           (size_class > QUARRY_LARGE_CLASS &&
+            (((uint64_t)(size_class - 8) % 8 + 1) * 8 << (size_class - 8) / 8) % 64 == 0);
+}
+
+/* The mark of an object of such a class at `entry`, which is its offset / 8. */
+QUARRY_INLINE uint16_t quarry_large_mark(uint64_t entry, unsigned size_class) {
+    const unsigned at = __builtin_constant_p(size_class) && quarry_is_whole(size_class)
+                            ? 0 : (unsigned)entry & 7;
+
+    return (uint16_t)(at | (size_class + 1) << 8);
 }
 
 #if QUARRY_SEQUENCES
@@ -193,23 +210,16 @@ void __tsan_release(void *address);
 #endif
 
 /*
- * A large mark is class + 1 in its high byte, 0: not set, and the low byte of offset / 8 below it: an
- * object of this class starts here. So one comparison proves owner, start and class. Tested with
+ * A large mark is class + 1 in its high byte, 0: not set, and below it where in its 64 bytes an object
+ * of this class starts, in units of 8. So one comparison proves owner, start and class. Tested with
  * one load and written with one store: in assembly, because at a misuse another thread writes there.
+ * Objects of a multiple of 64 bytes start where their mark does: it is a constant.
  */
-#define QUARRY_SET_LARGE_MARK                               \
-    "movl %k[entry], %k[index]\n\t"                         \
-    "shrl $3, %k[index]\n\t"                                \
+#define QUARRY_SET_MARK                                     \
     "cmpb $0, %c[marks]+1(%[pool],%[index],2)\n\t"          \
     "jne %l[duplicate]\n\t"                                 \
-    "movzbl %b[entry], %k[mark]\n\t"                        \
-    "orl %[of_class], %k[mark]\n\t"                         \
     "movw %w[mark], %c[marks](%[pool],%[index],2)\n"
-#define QUARRY_CLEAR_LARGE_MARK                             \
-    "movl %k[entry], %k[index]\n\t"                         \
-    "shrl $3, %k[index]\n\t"                                \
-    "movzbl %b[entry], %k[mark]\n\t"                        \
-    "orl %[of_class], %k[mark]\n\t"                         \
+#define QUARRY_CLEAR_MARK                                   \
     "cmpw %w[mark], %c[marks](%[pool],%[index],2)\n\t"      \
     "jne %l[refused]\n\t"                                   \
     "movb $0, %c[marks]+1(%[pool],%[index],2)\n"
@@ -222,14 +232,67 @@ void __tsan_release(void *address);
     "jne %l[refused]\n\t"                \
     "movb $0, (%[marks],%[entry])\n"
 
+/*
+ * The same where the class is not known when compiling, without a branch on it, which would be guessed
+ * wrong at every other size: `at` is a large mark, or a small one and the byte before it, so that
+ * the class is at[1] in either case; the low byte is the mark's, or a word of the caller's.
+ */
+QUARRY_INLINE volatile uint8_t *quarry_mark_of(struct quarry_pool *pool, uint64_t entry,
+                                               unsigned size_class) {
+    const uint64_t large = (uintptr_t)pool + QUARRY_AT_MARKS + entry / 8 * 2;
+    const uint64_t small = (uintptr_t)((struct quarry_fast *)pool)->small_marks - 1 + entry;
+    const uint64_t is_large = 0 - (uint64_t)(size_class >= QUARRY_LARGE_CLASS);
+
+    return (volatile uint8_t *)(uintptr_t)(small + ((large - small) & is_large));
+}
+
+QUARRY_INLINE volatile uint8_t *quarry_low_byte(volatile uint8_t *at, volatile uint16_t *own,
+                                                unsigned size_class) {
+    const uint64_t is_large = 0 - (uint64_t)(size_class >= QUARRY_LARGE_CLASS);
+
+    return (volatile uint8_t *)(uintptr_t)((uintptr_t)own + (((uintptr_t)at - (uintptr_t)own) & is_large));
+}
+
+QUARRY_INLINE int quarry_set_any_mark(struct quarry_pool *pool, uint64_t entry, unsigned size_class) {
+    volatile uint8_t *at = quarry_mark_of(pool, entry, size_class);
+    volatile uint16_t own;
+
+    if (__builtin_expect(at[1] != 0, 0))
+        return 0;
+    at[1] = (uint8_t)(size_class + 1);
+    /* Last and whole, so that the next load of it need not wait for two stores. */
+    *(volatile uint16_t *)quarry_low_byte(at, &own, size_class) =
+        (uint16_t)((entry & 7) | (size_class + 1) << 8);
+    return 1;
+}
+
+QUARRY_INLINE int quarry_clear_any_mark(struct quarry_pool *pool, uint64_t entry, unsigned size_class) {
+    volatile uint8_t *at = quarry_mark_of(pool, entry, size_class);
+    volatile uint16_t own = (uint16_t)(entry & 7);
+    const unsigned wrong = (at[1] ^ (size_class + 1)) |
+                           (*quarry_low_byte(at, &own, size_class) ^ (unsigned)(entry & 7));
+
+    if (__builtin_expect(wrong != 0, 0))
+        return 0;
+    at[1] = 0;
+    return 1;
+}
+
+/* The class of a size that has one: a constant, or looked up. */
+QUARRY_INLINE unsigned quarry_class_here(struct quarry_pool *pool, uint64_t bytes, uint64_t align) {
+    if (__builtin_constant_p(bytes) || align > QUARRY_GRAIN)
+        return quarry_class_of(bytes, align);
+    return ((const struct quarry_fast *)pool)->class_of[(bytes - 1) / 8];
+}
+
 /* An object's offset; QUARRY_NO_OFFSET and errno. */
 QUARRY_INLINE uint64_t quarry_take(struct quarry_pool *pool, uint64_t bytes, uint64_t align,
                                    unsigned how) {
     const struct quarry_fast *fast = (const struct quarry_fast *)pool;
-    uint64_t block, top, entry, index, mark;
+    uint64_t block, top, entry;
 
     if (__builtin_expect(quarry_has_class(bytes, align), 1)) {
-        const unsigned size_class = quarry_class_of(bytes, align);
+        const unsigned size_class = quarry_class_here(pool, bytes, align);
 
 again:
         if (__builtin_constant_p(size_class)) {
@@ -251,12 +314,15 @@ again:
         }
         QUARRY_TAKEN(pool, entry);
         if (how & QUARRY_UNCHECKED) {
+        } else if (!__builtin_constant_p(size_class)) {
+            if (!quarry_set_any_mark(pool, entry, size_class))
+                goto duplicate;
         } else if (size_class >= QUARRY_LARGE_CLASS) {
-            __asm__ __volatile__ goto(QUARRY_SET_LARGE_MARK
-                                      : [index] "=&r"(index), [mark] "=&r"(mark)
-                                      : [entry] "r"(entry), [pool] "r"(pool),
+            __asm__ __volatile__ goto(QUARRY_SET_MARK
+                                      :
+                                      : [index] "r"(entry >> 3), [pool] "r"(pool),
                                         [marks] "i"(QUARRY_AT_MARKS),
-                                        [of_class] "ri"((size_class + 1) << 8)
+                                        [mark] "ri"(quarry_large_mark(entry, size_class))
                                       : "cc"
                                       : duplicate);
         } else {
@@ -315,21 +381,38 @@ QUARRY_INLINE int quarry_give(struct quarry_pool *pool, uint64_t offset, uint64_
                               uint64_t align, unsigned how) {
     const struct quarry_fast *fast = (const struct quarry_fast *)pool;
     const uint64_t entry = quarry_entry(offset);
-    uint64_t index, mark;
 
     if (__builtin_expect(quarry_has_class(bytes, align), 1)) {
-        const unsigned size_class = quarry_class_of(bytes, align);
+        const unsigned size_class = quarry_class_here(pool, bytes, align);
 
         if (how & QUARRY_UNCHECKED)
             return quarry_put(pool, entry, size_class, how);
+        if (__builtin_constant_p(size_class) && quarry_is_whole(size_class)) {
+            /* An object of a multiple of 64 bytes, so of an offset that is one. */
+            const uint64_t index = offset >> 6 | offset << 58;
+
+            if (__builtin_expect(index >= fast->lines, 0))
+                goto refused;
+            __asm__ __volatile__ goto(QUARRY_CLEAR_MARK
+                                      :
+                                      : [index] "r"(index), [pool] "r"(pool), [marks] "i"(QUARRY_AT_MARKS),
+                                        [mark] "i"(quarry_large_mark(0, size_class))
+                                      : "cc"
+                                      : refused);
+            /* Not index * 8: what the magazine is given depends on one shift less. */
+            return quarry_put(pool, offset >> 3, size_class, how);
+        }
         if (__builtin_expect(entry >= fast->grains, 0))
             goto refused;
-        if (size_class >= QUARRY_LARGE_CLASS) {
-            __asm__ __volatile__ goto(QUARRY_CLEAR_LARGE_MARK
-                                      : [index] "=&r"(index), [mark] "=&r"(mark)
-                                      : [entry] "r"(entry), [pool] "r"(pool),
+        if (!__builtin_constant_p(size_class)) {
+            if (!quarry_clear_any_mark(pool, entry, size_class))
+                goto refused;
+        } else if (size_class >= QUARRY_LARGE_CLASS) {
+            __asm__ __volatile__ goto(QUARRY_CLEAR_MARK
+                                      :
+                                      : [index] "r"(entry >> 3), [pool] "r"(pool),
                                         [marks] "i"(QUARRY_AT_MARKS),
-                                        [of_class] "ri"((size_class + 1) << 8)
+                                        [mark] "r"(quarry_large_mark(entry, size_class))
                                       : "cc"
                                       : refused);
         } else {
@@ -356,7 +439,7 @@ QUARRY_INLINE int quarry_give_any(struct quarry_pool *pool, uint64_t offset, uns
         uint16_t mark;
 
         __asm__ __volatile__("movw %1, %0" : "=r"(mark) : "m"(*at));
-        if (__builtin_expect(mark > 0xff && (uint8_t)mark == (uint8_t)entry, 1)) {
+        if (__builtin_expect(mark > 0xff && (uint8_t)mark == (entry & 7), 1)) {
             __asm__ __volatile__("movb $0, %0" : "=m"(((volatile uint8_t *)at)[1]));
             return quarry_put(pool, entry, (mark >> 8) - 1u, how);
         }

@@ -153,6 +153,7 @@ struct host_client *quarry_host_client(int fd) {
 /* ---- clients ------------------------------------------------------------------------------------------ */
 
 static void free_client(struct host_client *client) {
+    host_depots_free(client);
     if (client->area)
         munmap(client->area, client->area_bytes);
     host_give_memory(client->table, client->private_bytes);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The magazines of "host:": refill, flush, drain, and how large each is.
+ * The magazines of "host:": refill, flush, drain, and how large each is; and a depot behind them,
+ * which the kernel does not have: there a refill is a system call, and the core costs little beside it.
  *
  * A magazine begins with QUARRY_MIN_MAGAZINE entries; when it is refilled or flushed FAST times within
  * WINDOW_NS its capacity doubles, up to QUARRY_MAX_MAGAZINE entries and MOST_BYTES of objects. The
@@ -141,6 +142,83 @@ static void note_miss(struct host_client *client, uint32_t cpu, uint32_t size_cl
     enlarge(client, cpu, size_class);
 }
 
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* ---- the depots -------------------------------------------------------------------------------------- */
+
+/* Room for entries of a class, some of it empty; NULL: there is none. */
+static struct host_depot *depot_with_room(struct host_client *client, uint32_t size_class) {
+    struct host_depot *depot = &client->depots[size_class];
+
+    if (!depot->entries) {
+        depot->capacity = least(QUARRY_MAX_MAGAZINE, MOST_BYTES / slot_bytes(client, size_class));
+        depot->entries = host_take_memory(depot->capacity * sizeof *depot->entries);
+    }
+    return depot->entries && depot->count < depot->capacity ? depot : NULL;
+}
+
+/* From the depot to this CPU's magazine, up to `most`; how many. */
+static uint32_t refill_from_depot(struct host_client *client, uint32_t size_class, uint32_t most) {
+    struct host_depot *depot = &client->depots[size_class];
+    uint32_t moved = 0;
+
+    while (moved < most && depot->count) {
+        const uint32_t n = least(least(most - moved, depot->count), SECTION_MOST);
+        const uint32_t put = section_put(&client->place, size_class, depot->entries + depot->count - n, n);
+
+        /* The first of them went: what stays closes up. */
+        memmove(depot->entries + depot->count - n, depot->entries + depot->count - n + put,
+                (n - put) * sizeof *depot->entries);
+        depot->count -= put;
+        moved += put;
+        if (put < n)
+            break;
+    }
+    return moved;
+}
+
+/* From this CPU's magazine to the depot, up to `most`; how many. */
+static uint32_t flush_to_depot(struct host_client *client, uint32_t size_class, uint32_t most) {
+    uint32_t moved = 0;
+
+    while (moved < most) {
+        struct host_depot *depot = depot_with_room(client, size_class);
+        struct section_buffer taken;
+        uint32_t got;
+
+        if (!depot)
+            break;
+        got = section_take(&client->place, size_class, &taken,
+                           least(least(most - moved, depot->capacity - depot->count), SECTION_MOST));
+        if (!got)
+            break;
+        memcpy(depot->entries + depot->count, taken.entry, got * sizeof *taken.entry);
+        depot->count += got;
+        moved += got;
+    }
+    return moved;
+}
+
+bool quarry_host_holds(struct host_client *client, uint32_t size_class, uint32_t entry) {
+    const sigset_t before = host_lock();
+    bool held = false;
+
+    if (size_class < client->pool->classes) {
+        const struct host_depot *depot = &client->depots[size_class];
+
+        for (uint32_t i = 0; i < depot->count && !held; i++)
+            held = depot->entries[i] == entry;
+    }
+    host_unlock(before);
+    return held;
+}
+
+void host_depots_free(struct host_client *client) {
+    for (uint32_t c = 0; c < client->pool->classes; c++)
+        host_give_memory(client->depots[c].entries,
+                         client->depots[c].capacity * sizeof *client->depots[c].entries);
+}
+
 /* The CPU that the thread is on; false: it has none with magazines. */
 static bool cpu_here(const struct host_client *client, uint32_t *cpu) {
     const int here = section_cpu(&client->place);
@@ -158,8 +236,17 @@ int host_refill(struct host_client *client, struct quarry_refill *refill) {
 
     refill->filled = 0;
     if (cpu_here(client, &cpu)) {
+        struct host_depot *depot = &client->depots[size_class];
+
         note_miss(client, cpu, size_class);
-        more = magazine_of(client, cpu, size_class)->capacity / 2;
+        /* With the caller's own it is half: slots beside each other share lines of marks with no one. */
+        more = magazine_of(client, cpu, size_class)->capacity / 2 - 1;
+        if (depot->count) {
+            refill->offset = (uint64_t)depot->entries[--depot->count] * QUARRY_GRAIN;
+            refill->filled = refill_from_depot(client, size_class, more);
+            client->pool->refills++;
+            return 0;
+        }
     }
     error = host_alloc(client, slot_bytes(client, size_class), QUARRY_GRAIN,
                        1 + (more < SECTION_MOST ? more : SECTION_MOST), 1, offsets, &done);
@@ -234,6 +321,7 @@ int host_flush(struct host_client *client, struct quarry_flush *flush) {
         /* There may be more room now, and nothing to flush. */
         most = magazine_of(client, cpu, size_class)->capacity > capacity ? 0 : capacity / 2;
     }
+    flush->drained = flush_to_depot(client, size_class, most);
     while (flush->drained < most) {
         struct section_buffer taken;
         const uint32_t left = most - flush->drained;
@@ -292,8 +380,25 @@ static uint64_t drain_cpu(struct host_client *client, uint32_t cpu) {
     return home;
 }
 
-uint64_t host_drain(struct host_client *client) {
+static uint64_t drain_depots(struct host_client *client) {
+    struct quarry_flush bad = {0};
     uint64_t home = 0;
+
+    for (uint32_t c = 0; c < client->pool->classes; c++) {
+        struct host_depot *depot = &client->depots[c];
+
+        while (depot->count) {
+            const uint32_t n = least(depot->count, SECTION_MOST);
+
+            depot->count -= n;
+            home += send_home(client, depot->entries + depot->count, n, &bad);
+        }
+    }
+    return home;
+}
+
+uint64_t host_drain(struct host_client *client) {
+    uint64_t home = drain_depots(client);
 
     for (uint32_t cpu = 0; cpu < client->cpus; cpu++)
         home += drain_cpu(client, cpu);

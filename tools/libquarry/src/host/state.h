@@ -57,6 +57,16 @@ struct host_magazine {
     uint64_t since;
 };
 
+/*
+ * Free objects of one client and class between its CPUs: what one CPU flushes another one refills from,
+ * and the core is not asked. Allocated when it is first needed; drained with the magazines.
+ */
+struct host_depot {
+    uint32_t count;
+    uint32_t capacity;
+    uint32_t *entries;
+};
+
 struct host_client {
     struct host_client *next;
     struct host_pool *pool;
@@ -72,6 +82,7 @@ struct host_client {
     uint32_t cpus;
     uint32_t *pieces;                 /* large arrays given out, of each CPU's block */
     struct host_magazine *magazines;  /* [cpu * classes + class] */
+    struct host_depot depots[QUARRY_MAX_CLASSES];
     struct section_place place;
     uint64_t *table; /* place.table, with its two entries before */
     size_t private_bytes;
@@ -107,7 +118,9 @@ bool host_magazines_make(struct host_client *client);
 /* The two calls: a positive errno, or 0. */
 int host_refill(struct host_client *client, struct quarry_refill *refill);
 int host_flush(struct host_client *client, struct quarry_flush *flush);
-/* Empties all magazines of a client; how many objects came home. */
+/* Gives the depots' own memory back. */
+void host_depots_free(struct host_client *client);
+/* Empties all magazines and depots of a client; how many objects came home. */
 uint64_t host_drain(struct host_client *client);
 /* Those of all clients of a pool. */
 uint64_t host_drain_all(struct host_pool *pool);
