@@ -47,7 +47,7 @@ tools: libquarry quarryctl examples $(TOOLS_TEST)/device-test ## build libquarry
 
 libquarry: tools-deps $(TOOLS_LIB)/libquarry.a $(TOOLS_LIB)/libquarry.so $(TOOLS_LIB)/quarry-uninstalled.pc ## build libquarry (static, shared)
 quarryctl: tools-deps $(TOOLS_OUT)/quarryctl ## build quarryctl
-examples: tools-deps $(TOOLS_OUT)/ten_lines ## build the README's example
+examples: tools-deps $(TOOLS_OUT)/ten_lines $(TOOLS_OUT)/containers ## build the examples
 
 $(TOOLS_LIB)/%.pic.o: tools/libquarry/src/%.c
 	@mkdir -p $(@D)
@@ -107,6 +107,9 @@ $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a $(RECORD_LIB)
 $(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
 	$(TOOLS_CC) $(TOOLS_CFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
 
+$(TOOLS_OUT)/containers: tools/examples/containers.cpp $(TOOLS_LIB)/libquarry.a $(wildcard tools/libquarry/include/quarry/*)
+	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
+
 # The unit tests, three times: plain, with the address and undefined-behaviour sanitizers, and with
 # the race detector. The library is compiled into each with the same flags.
 TOOLS_SANITIZE_plain :=
@@ -138,7 +141,7 @@ $(eval $(call tools_test_variant,tsan))
 
 TOOLS_TEST_PROGRAMS := $(foreach v,plain asan tsan,$(TOOLS_TEST)/$(v)/libquarry-test $(TOOLS_TEST)/$(v)/replay-test)
 
-test-libquarry: libquarry quarryctl $(TOOLS_TEST_PROGRAMS) ## test libquarry, quarryctl on the host (one test: TEST=Suite.Name)
+test-libquarry: libquarry quarryctl examples $(TOOLS_TEST_PROGRAMS) ## test libquarry, quarryctl on the host (one test: TEST=Suite.Name)
 	tools/libquarry/test/run.sh $(TOOLS_TEST) $(TOOLS_LIB) $(TOOLS_OUT)/quarryctl "$(or $(TEST),*)"
 
 # libquarry on the real device, for the virtual machine (root, module loaded).

@@ -89,6 +89,11 @@ a_planted_store_is_seen() {
 	! python3 -B tools/libquarry/test/sequences.py "$program" >/dev/null
 }
 
+# What the examples print, in this process.
+containers_example() {
+	[[ $("${ctl%/*}/containers" host: | tail -n 1) == 'another client adds them up: 500500' ]]
+}
+
 check_library() {
 	local std
 	expect "the exports are those of libquarry.map" exports_match
@@ -100,6 +105,9 @@ check_library() {
 	expect "the sequences of clang" sequences_are_right clang
 	expect "a planted store" a_planted_store_is_seen
 	expect "quarry.hpp in C++20" compiles quarry.hpp g++ -x c++ -std=c++20 -fno-exceptions -fno-rtti
+	expect "memory.hpp in C++20" compiles memory.hpp g++ -x c++ -std=c++20 -fno-exceptions -fno-rtti
+	expect "memory.hpp with clang" compiles memory.hpp clang++ -x c++ -std=c++20 -O2
+	expect "the containers example" containers_example
 }
 
 # The command line's own script counts by itself; a closing line that is missing is a failure.
