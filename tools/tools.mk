@@ -47,7 +47,7 @@ tools: libquarry quarryctl examples $(TOOLS_TEST)/device-test ## build libquarry
 
 libquarry: tools-deps $(TOOLS_LIB)/libquarry.a $(TOOLS_LIB)/libquarry.so $(TOOLS_LIB)/quarry-uninstalled.pc ## build libquarry (static, shared)
 quarryctl: tools-deps $(TOOLS_OUT)/quarryctl ## build quarryctl
-examples: tools-deps $(TOOLS_OUT)/ten_lines $(TOOLS_OUT)/containers ## build the examples
+examples: tools-deps $(TOOLS_OUT)/ten_lines $(TOOLS_OUT)/containers $(TOOLS_OUT)/shared_map ## build the examples
 
 $(TOOLS_LIB)/%.pic.o: tools/libquarry/src/%.c
 	@mkdir -p $(@D)
@@ -107,7 +107,7 @@ $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a $(RECORD_LIB)
 $(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
 	$(TOOLS_CC) $(TOOLS_CFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
 
-$(TOOLS_OUT)/containers: tools/examples/containers.cpp $(TOOLS_LIB)/libquarry.a $(wildcard tools/libquarry/include/quarry/*)
+$(TOOLS_OUT)/containers $(TOOLS_OUT)/shared_map: $(TOOLS_OUT)/%: tools/examples/%.cpp $(TOOLS_LIB)/libquarry.a $(wildcard tools/libquarry/include/quarry/*)
 	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
 
 # The unit tests, three times: plain, with the address and undefined-behaviour sanitizers, and with

@@ -91,7 +91,8 @@ a_planted_store_is_seen() {
 
 # What the examples print, in this process.
 containers_example() {
-	[[ $("${ctl%/*}/containers" host: | tail -n 1) == 'another client adds them up: 500500' ]]
+	[[ $("${ctl%/*}/containers" host: | tail -n 1) == 'another client adds them up: 500500' ]] &&
+		[[ $("${ctl%/*}/shared_map" host:) == '12 squared is 144, also over there' ]]
 }
 
 check_library() {
@@ -107,7 +108,7 @@ check_library() {
 	expect "quarry.hpp in C++20" compiles quarry.hpp g++ -x c++ -std=c++20 -fno-exceptions -fno-rtti
 	expect "memory.hpp in C++20" compiles memory.hpp g++ -x c++ -std=c++20 -fno-exceptions -fno-rtti
 	expect "memory.hpp with clang" compiles memory.hpp clang++ -x c++ -std=c++20 -O2
-	expect "the containers example" containers_example
+	expect "the examples of containers" containers_example
 }
 
 # The command line's own script counts by itself; a closing line that is missing is a failure.

@@ -90,8 +90,7 @@ public:
     using rebind = offset_ptr<U>;
 
     offset_ptr() noexcept = default;
-    offset_ptr(std::nullptr_t) noexcept {}
-    offset_ptr(T* to) noexcept { set(to); }
+    offset_ptr(T* to) noexcept { set(to); } // also of nullptr, and of 0
     offset_ptr(const offset_ptr& other) noexcept { set(other.get()); }
     template <typename U>
         requires std::convertible_to<U*, T*>
