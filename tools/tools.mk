@@ -33,7 +33,8 @@ TOOLS_TEST_SRC := $(wildcard tools/libquarry/test/*.cpp)
 # The parts of quarryctl that are tested against the same device.
 TOOLS_REPLAY_TEST_SRC := tools/quarryctl/test/replay_test.cpp tools/quarryctl/test/program_test.cpp \
 	tools/quarryctl/player.cpp tools/quarryctl/mesh.cpp tools/quarryctl/program.cpp \
-	tools/libquarry/test/fake_device.cpp tools/libquarry/test/fake_ioctl.cpp
+	tools/libquarry/test/fake_device.cpp tools/libquarry/test/fake_ioctl.cpp \
+	tools/libquarry/test/fake_magazines.cpp
 
 # The recorder: RECORD_LIB reads its traces.
 include tools/record/record.mk

@@ -12,31 +12,8 @@
 #include "fake_state.hpp"
 #include "section.h"
 
-extern "C" bool quarry_rseq_place(std::ptrdiff_t* place);
-
 namespace fake {
 namespace {
-
-// The classes of the module, by their own rule (module/core/slabs/size_class.hpp).
-constexpr std::uint32_t heap_classes = 48;
-constexpr std::uint32_t heap_class_bytes(std::uint32_t c) {
-    if (c < 8) return 8 * (c + 1);
-    const std::uint32_t octave = (c - 8) / 8;
-    return (64u << octave) + ((c - 8) % 8 + 1) * (8u << octave);
-}
-
-// Where the sequences of this process find a client's magazines.
-template <typename Work>
-void with_magazines(int client, Work work) {
-    static const struct quarry_cpu_block shut = {};
-    std::uint64_t table[2 + most_cpus] = {};
-    section_place place = {&shut, table + 2, 0};
-    for (std::uint32_t cpu = 0; cpu < most_cpus; cpu++)
-        table[2 + cpu] = reinterpret_cast<std::uintptr_t>(state->area[client] + blocks_offset +
-                                                          cpu * block_bytes) -
-                         reinterpret_cast<std::uintptr_t>(&shut);
-    if (quarry_rseq_place(&place.rseq) && section_cpu(&place) < static_cast<int>(most_cpus)) work(place);
-}
 
 struct Call {
     Client* client = nullptr;
@@ -154,33 +131,7 @@ int grant_or_drain(Call& call, std::uint64_t bytes, std::uint64_t align, std::ui
     return grant(call, bytes, align, offset);
 }
 
-void take_back(Pool& pool, std::uint64_t at) {
-    Grain& head = pool.grain[at];
-    Client& owner = state->clients[head.owner];
-    for (std::uint64_t i = 0; i < head.length; i++) pool.grain[at + i].covered = 0;
-    owner.bytes -= head.length * std::uint64_t{QUARRY_GRAIN};
-    owner.objects--;
-    head.length = 0;
-    if (at < pool.first_free) pool.first_free = at;
-    unsigned char& c = page_class_of(pool)[at / 512];
-    if (pool.kind != QUARRY_KIND_HEAP) return;
-    if (c) pool.first_page[c - 1] = 0;
-    if (c && is_free(pool, at / 512 * 512, 512)) {
-        c = 0;
-        for (std::uint64_t& first : pool.first_page) first = 0;
-    }
-}
-
-// Whether the client owns an object at `offset`: 0 or the errno of the wrong name.
-int check_owned(const Call& call, std::uint64_t offset) {
-    if (offset % QUARRY_GRAIN) return EINVAL;
-    if (offset >= call.pool->max_bytes) return ERANGE;
-    if (offset >= call.pool->bytes) return ENXIO;
-    const Grain& head = call.pool->grain[offset / QUARRY_GRAIN];
-    if (head.corrupt) return EUCLEAN;
-    if (!head.length) return head.covered ? EBADSLT : EALREADY;
-    return head.owner == call.index ? 0 : EACCES;
-}
+int check_owned(const Call& call, std::uint64_t offset) { return fake::check_owned(call.index, offset); }
 
 // The rule of partial results, for one object at a time.
 template <typename T, typename One>
@@ -264,10 +215,7 @@ int refill(Call& call, void* argument) {
     std::uint32_t entries[capacity / 2], count = 0;
     for (std::uint64_t more; count < capacity / 2 && !grant(call, bytes, 0, more); count++)
         entries[count] = static_cast<std::uint32_t>(more / QUARRY_GRAIN);
-    std::uint32_t put = 0;
-    with_magazines(call.index, [&](const section_place& place) {
-        put = section_put(&place, in.class_index, entries, count);
-    });
+    const std::uint32_t put = magazine_put(call.index, in.class_index, entries, count);
     for (std::uint32_t i = put; i < count; i++) take_back(*call.pool, entries[i]);
     call.pool->refills++;
     out->offset = offset;
@@ -281,10 +229,7 @@ int flush(Call& call, void* argument) {
     if ((in.flags & ~QUARRY_FLUSH_OBJECT) || !has_magazine(call, in.class_index)) return EINVAL;
     auto* out = static_cast<struct quarry_flush*>(argument);
     section_buffer taken;
-    std::uint32_t count = 0;
-    with_magazines(call.index, [&](const section_place& place) {
-        count = section_take(&place, in.class_index, &taken, capacity / 2);
-    });
+    const std::uint32_t count = magazine_take(call.index, in.class_index, taken, capacity / 2);
     out->bad = 0;
     for (std::uint32_t i = 0; i < count; i++) {
         const std::uint64_t offset = taken.entry[i] * std::uint64_t{QUARRY_GRAIN};
@@ -331,34 +276,6 @@ int transfer(Call& call, void* argument) {
         call.pool->transfers++;
         return 0;
     });
-}
-
-void make_area(int client) {
-    const Client& c = state->clients[client];
-    const Pool& pool = state->pools[c.pool];
-    auto* area = reinterpret_cast<struct quarry_client_area*>(state->area[client]);
-    std::memset(static_cast<void*>(area), 0, sizeof *area);
-    area->abi_version = state->abi_version;
-    area->bytes = area_bytes;
-    area->pool_id = pool.id;
-    area->client_id = c.id;
-    area->max_bytes = pool.max_bytes;
-    area->kind = pool.kind;
-    area->class_count = classes_of(pool);
-    for (std::uint32_t i = 0; i < area->class_count; i++)
-        area->class_size[i] = class_bytes(pool, static_cast<int>(i));
-    area->blocks_offset = blocks_offset;
-    area->block_bytes = block_bytes;
-    if (!state->magazines || !area->class_count) return;
-    area->cpus = most_cpus;
-    for (std::uint32_t cpu = 0; cpu < most_cpus; cpu++) {
-        auto* block = reinterpret_cast<struct quarry_cpu_block*>(state->area[client] + blocks_offset +
-                                                                 cpu * block_bytes);
-        for (std::uint32_t i = 0; i < area->class_count; i++) {
-            block->magazine[i].first = block->magazine[i].top = first_of(i);
-            block->magazine[i].end = first_of(i) + capacity;
-        }
-    }
 }
 
 int new_client(int pool, bool creator) {
@@ -541,62 +458,33 @@ int drain(Call& call, void* argument) {
 
 }  // namespace
 
-std::uint32_t classes_of(const Pool& pool) {
-    if (pool.kind == QUARRY_KIND_HEAP) return heap_classes;
-    return pool.kind == QUARRY_KIND_FIXED && pool.object_size <= QUARRY_MOST_CLASS_BYTES;
-}
-
-std::uint32_t class_bytes(const Pool& pool, int size_class) {
-    if (pool.kind == QUARRY_KIND_FIXED) return static_cast<std::uint32_t>(pool.object_size);
-    return heap_class_bytes(static_cast<std::uint32_t>(size_class));
-}
-
-int class_of(const Pool& pool, std::uint64_t bytes, std::uint64_t align) {
-    if (!quarry_has_class(bytes, align) || pool.kind == QUARRY_KIND_RANGE) return -1;
-    return pool.kind == QUARRY_KIND_FIXED ? 0 : static_cast<int>(quarry_class_of(bytes, align));
-}
-
-// Alone on each magazine: shut it, interrupt who is in it, empty it, open it again.
-void drain_magazines(int client) {
-    Client& c = state->clients[client];
-    Pool& pool = state->pools[c.pool];
-    Call call{.client = &c, .pool = &pool, .index = client, .batch_limit = 0, .batch_error = 0};
-    if (!state->magazines || c.process != getpid()) return;
-    for (std::uint32_t cpu = 0; cpu < most_cpus; cpu++) {
-        auto* entries = reinterpret_cast<std::uint32_t*>(state->area[client] + blocks_offset +
-                                                         cpu * block_bytes);
-        auto* block = reinterpret_cast<struct quarry_cpu_block*>(entries);
-        bool any = false;
-        for (std::uint32_t i = 0; i < classes_of(pool); i++) {
-            struct quarry_magazine& m = block->magazine[i];
-            if (__atomic_load_n(&m.top, __ATOMIC_ACQUIRE) == first_of(i)) continue;
-            __atomic_store_n(&m.first, UINT32_MAX, __ATOMIC_RELAXED);
-            __atomic_store_n(&m.end, 0u, __ATOMIC_RELEASE);
-            any = true;
-        }
-        if (any && !section_interrupt(cpu)) continue;
-        for (std::uint32_t i = 0; any && i < classes_of(pool); i++) {
-            struct quarry_magazine& m = block->magazine[i];
-            if (m.end) continue;
-            for (std::uint32_t at = first_of(i); at < m.top; at++)
-                if (!check_owned(call, entries[at] * std::uint64_t{QUARRY_GRAIN})) take_back(pool, entries[at]);
-            __atomic_store_n(&m.top, first_of(i), __ATOMIC_RELAXED);
-            __atomic_store_n(&m.first, first_of(i), __ATOMIC_RELAXED);
-            __atomic_store_n(&m.end, first_of(i) + capacity, __ATOMIC_RELEASE);
-        }
+void take_back(Pool& pool, std::uint64_t at) {
+    Grain& head = pool.grain[at];
+    Client& owner = state->clients[head.owner];
+    for (std::uint64_t i = 0; i < head.length; i++) pool.grain[at + i].covered = 0;
+    owner.bytes -= head.length * std::uint64_t{QUARRY_GRAIN};
+    owner.objects--;
+    head.length = 0;
+    if (at < pool.first_free) pool.first_free = at;
+    unsigned char& c = page_class_of(pool)[at / 512];
+    if (pool.kind != QUARRY_KIND_HEAP) return;
+    if (c) pool.first_page[c - 1] = 0;
+    if (c && is_free(pool, at / 512 * 512, 512)) {
+        c = 0;
+        for (std::uint64_t& first : pool.first_page) first = 0;
     }
 }
 
-std::uint64_t in_magazines(int client) {
+// Whether the client owns an object at `offset`: 0 or the errno of the wrong name.
+int check_owned(int client, std::uint64_t offset) {
     const Pool& pool = state->pools[state->clients[client].pool];
-    std::uint64_t held = 0;
-    for (std::uint32_t cpu = 0; state->magazines && cpu < most_cpus; cpu++) {
-        const auto* block = reinterpret_cast<const struct quarry_cpu_block*>(
-            state->area[client] + blocks_offset + cpu * block_bytes);
-        for (std::uint32_t i = 0; i < classes_of(pool); i++)
-            held += __atomic_load_n(&block->magazine[i].top, __ATOMIC_RELAXED) - first_of(i);
-    }
-    return held;
+    if (offset % QUARRY_GRAIN) return EINVAL;
+    if (offset >= pool.max_bytes) return ERANGE;
+    if (offset >= pool.bytes) return ENXIO;
+    const Grain& head = pool.grain[offset / QUARRY_GRAIN];
+    if (head.corrupt) return EUCLEAN;
+    if (!head.length) return head.covered ? EBADSLT : EALREADY;
+    return head.owner == client ? 0 : EACCES;
 }
 
 void reap_client(int index) {

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "section.h"
+
 namespace fake {
 
 constexpr int most_pools = 8;
@@ -84,6 +86,23 @@ struct State {
     alignas(4096) unsigned char area[most_clients][area_bytes];
 };
 
+// The classes of the module, by their own rule (module/core/slabs/size_class.hpp).
+constexpr std::uint32_t heap_classes = 48;
+constexpr std::uint32_t heap_class_bytes(std::uint32_t c) {
+    if (c < 8) return 8 * (c + 1);
+    const std::uint32_t octave = (c - 8) / 8;
+    return (64u << octave) + ((c - 8) % 8 + 1) * (8u << octave);
+}
+
+// Makes the area of a new client: its head, and magazines with nothing in them.
+void make_area(int client);
+// Into and out of the magazine of the CPU that the caller is on; how many.
+std::uint32_t magazine_put(int client, unsigned size_class, const std::uint32_t* entries,
+                           std::uint32_t count);
+std::uint32_t magazine_take(int client, unsigned size_class, section_buffer& to, std::uint32_t most);
+// Whether the client owns an object at `offset`: 0 or the errno of the wrong name.
+int check_owned(int client, std::uint64_t offset);
+void take_back(Pool& pool, std::uint64_t at);
 // The index of the class and its bytes that serve such an object of a pool; -1: pages, or a range.
 int class_of(const Pool& pool, std::uint64_t bytes, std::uint64_t align);
 std::uint32_t class_bytes(const Pool& pool, int size_class);
