@@ -29,7 +29,7 @@ host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang libclang-rt
 bench=("${host[@]}" python3 valgrind)
 # libquarry, quarryctl, the recorder and the libbpf tools.
 tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang libclang-rt-dev llvm bpftool pkg-config
-	nlohmann-json3-dev libgtest-dev sqlite3)
+	nlohmann-json3-dev libgtest-dev libboost-dev sqlite3)
 # Static checks.
 check=("${build[@]}" shellcheck clang clang-tidy python3 perl codespell)
 # `make run`: the virtual machine, bpftrace in it, and the programs that are recorded.

@@ -17,7 +17,12 @@ TOOLS_CFLAGS  := $(TOOLS_FLAGS) -std=gnu11 -Wshadow -Wstrict-prototypes -Wmissin
 TOOLS_CXXFLAGS := $(TOOLS_FLAGS) -std=c++20
 
 TOOLS_LIB     := $(TOOLS_OUT)/libquarry
-TOOLS_LIB_SRC := $(wildcard tools/libquarry/src/*.c)
+TOOLS_LIB_SRC := $(wildcard tools/libquarry/src/*.c tools/libquarry/src/host/*.c)
+# The core as "host:" has it. Its names, and those of its hooks, are not the library's.
+TOOLS_CORE_FLAGS := -std=gnu++20 -O2 -g -ffreestanding -fno-exceptions -fno-rtti -fno-threadsafe-statics \
+	-fno-use-cxa-atexit -fno-asynchronous-unwind-tables -fno-unwind-tables -fvisibility=hidden \
+	-fno-strict-aliasing -fno-delete-null-pointer-checks $(TOOLS_WARN)
+TOOLS_CORE_DEPS := module/core/core.cpp $(wildcard module/core/*/*.hpp module/core/seam/*.cpp module/include/*.h)
 TOOLS_LIB_OBJ := $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_LIB)/%.o)
 TOOLS_LIB_PIC := $(TOOLS_LIB_OBJ:.o=.pic.o)
 
@@ -28,7 +33,8 @@ TOOLS_TEST_SRC := $(wildcard tools/libquarry/test/*.cpp)
 # The parts of quarryctl that are tested against the same device.
 TOOLS_REPLAY_TEST_SRC := tools/quarryctl/test/replay_test.cpp tools/quarryctl/test/program_test.cpp \
 	tools/quarryctl/player.cpp tools/quarryctl/mesh.cpp tools/quarryctl/program.cpp \
-	tools/libquarry/test/fake_device.cpp tools/libquarry/test/fake_ioctl.cpp
+	tools/libquarry/test/fake_device.cpp tools/libquarry/test/fake_ioctl.cpp \
+	tools/libquarry/test/fake_magazines.cpp
 
 # The recorder: RECORD_LIB reads its traces.
 include tools/record/record.mk
@@ -42,7 +48,7 @@ tools: libquarry quarryctl examples $(TOOLS_TEST)/device-test ## build libquarry
 
 libquarry: tools-deps $(TOOLS_LIB)/libquarry.a $(TOOLS_LIB)/libquarry.so $(TOOLS_LIB)/quarry-uninstalled.pc ## build libquarry (static, shared)
 quarryctl: tools-deps $(TOOLS_OUT)/quarryctl ## build quarryctl
-examples: tools-deps $(TOOLS_OUT)/ten_lines ## build the README's example
+examples: tools-deps $(TOOLS_OUT)/ten_lines $(TOOLS_OUT)/containers $(TOOLS_OUT)/shared_map ## build the examples
 
 $(TOOLS_LIB)/%.pic.o: tools/libquarry/src/%.c
 	@mkdir -p $(@D)
@@ -52,13 +58,27 @@ $(TOOLS_LIB)/%.o: tools/libquarry/src/%.c
 	@mkdir -p $(@D)
 	$(CCACHE) $(TOOLS_CC) $(TOOLS_CFLAGS) -MMD -MP -c $< -o $@
 
-$(TOOLS_LIB)/libquarry.a: $(TOOLS_LIB_OBJ)
+$(TOOLS_LIB)/core.pic.o: $(TOOLS_CORE_DEPS)
+	@mkdir -p $(@D)
+	$(CCACHE) $(TOOLS_CXX) $(TOOLS_CORE_FLAGS) -fPIC -c $< -o $@
+
+$(TOOLS_LIB)/core.o: $(TOOLS_CORE_DEPS)
+	@mkdir -p $(@D)
+	$(CCACHE) $(TOOLS_CXX) $(TOOLS_CORE_FLAGS) -c $< -o $@
+
+# One object of the core, its hooks and what is between: a program may have a core of its own.
+TOOLS_HOST_OBJ := $(filter $(TOOLS_LIB)/host/%,$(TOOLS_LIB_OBJ)) $(TOOLS_LIB)/core.o
+$(TOOLS_LIB)/host_all.o: $(TOOLS_HOST_OBJ)
+	ld -r --force-group-allocation $^ -o $@
+	objcopy --wildcard --keep-global-symbol='quarry_host_*' $@
+
+$(TOOLS_LIB)/libquarry.a: $(filter-out $(TOOLS_HOST_OBJ),$(TOOLS_LIB_OBJ)) $(TOOLS_LIB)/host_all.o
 	rm -f $@
 	ar rcs $@ $^
 
-$(TOOLS_LIB)/libquarry.so.1: $(TOOLS_LIB_PIC) tools/libquarry/libquarry.map
+$(TOOLS_LIB)/libquarry.so.1: $(TOOLS_LIB_PIC) $(TOOLS_LIB)/core.pic.o tools/libquarry/libquarry.map
 	$(TOOLS_CC) -shared -pthread -Wl,-soname,libquarry.so.1 -Wl,--version-script=tools/libquarry/libquarry.map \
-		-Wl,-z,defs -Wl,-z,relro,-z,now $(TOOLS_LIB_PIC) -o $@
+		-Wl,-z,defs -Wl,-z,relro,-z,now $(TOOLS_LIB_PIC) $(TOOLS_LIB)/core.pic.o -o $@
 
 $(TOOLS_LIB)/libquarry.so: $(TOOLS_LIB)/libquarry.so.1
 	ln -sf libquarry.so.1 $@
@@ -88,6 +108,9 @@ $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a $(RECORD_LIB)
 $(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
 	$(TOOLS_CC) $(TOOLS_CFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
 
+$(TOOLS_OUT)/containers $(TOOLS_OUT)/shared_map: $(TOOLS_OUT)/%: tools/examples/%.cpp $(TOOLS_LIB)/libquarry.a $(wildcard tools/libquarry/include/quarry/*)
+	$(TOOLS_CXX) $(TOOLS_CXXFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
+
 # The unit tests, three times: plain, with the address and undefined-behaviour sanitizers, and with
 # the race detector. The library is compiled into each with the same flags.
 TOOLS_SANITIZE_plain :=
@@ -101,14 +124,17 @@ $(TOOLS_TEST)/$(1)/%.c.o: tools/libquarry/src/%.c
 $(TOOLS_TEST)/$(1)/%.cpp.o: tools/libquarry/test/%.cpp
 	@mkdir -p $$(@D)
 	$$(CCACHE) $$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
-$(TOOLS_TEST)/$(1)/libquarry-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_TEST_SRC:tools/libquarry/test/%.cpp=$(TOOLS_TEST)/$(1)/%.cpp.o)
+$(TOOLS_TEST)/$(1)/core.o: $(TOOLS_CORE_DEPS)
+	@mkdir -p $$(@D)
+	$$(CCACHE) $$(TOOLS_CXX) $(TOOLS_CORE_FLAGS) $$(TOOLS_SANITIZE_$(1)) -c $$< -o $$@
+$(TOOLS_TEST)/$(1)/libquarry-test: $(TOOLS_TEST)/$(1)/core.o $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_TEST_SRC:tools/libquarry/test/%.cpp=$(TOOLS_TEST)/$(1)/%.cpp.o)
 	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
 $(TOOLS_TEST)/$(1)/ctl/%.cpp.o: tools/%.cpp
 	@mkdir -p $$(@D)
 	$$(CCACHE) $$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
-$(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_REPLAY_TEST_SRC:tools/%.cpp=$(TOOLS_TEST)/$(1)/ctl/%.cpp.o) $(RECORD_LIB)
+$(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_TEST)/$(1)/core.o $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_REPLAY_TEST_SRC:tools/%.cpp=$(TOOLS_TEST)/$(1)/ctl/%.cpp.o) $(RECORD_LIB)
 	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -pthread $$^ -lgtest -lgtest_main -o $$@
--include $(wildcard $(TOOLS_TEST)/$(1)/*.d $(TOOLS_TEST)/$(1)/ctl/*/*.d $(TOOLS_TEST)/$(1)/ctl/*/test/*.d)
+-include $(wildcard $(TOOLS_TEST)/$(1)/*.d $(TOOLS_TEST)/$(1)/host/*.d $(TOOLS_TEST)/$(1)/ctl/*/*.d $(TOOLS_TEST)/$(1)/ctl/*/test/*.d)
 endef
 $(eval $(call tools_test_variant,plain))
 $(eval $(call tools_test_variant,asan))
@@ -116,7 +142,7 @@ $(eval $(call tools_test_variant,tsan))
 
 TOOLS_TEST_PROGRAMS := $(foreach v,plain asan tsan,$(TOOLS_TEST)/$(v)/libquarry-test $(TOOLS_TEST)/$(v)/replay-test)
 
-test-libquarry: libquarry quarryctl $(TOOLS_TEST_PROGRAMS) ## test libquarry, quarryctl on the host (one test: TEST=Suite.Name)
+test-libquarry: libquarry quarryctl examples $(TOOLS_TEST_PROGRAMS) ## test libquarry, quarryctl on the host (one test: TEST=Suite.Name)
 	tools/libquarry/test/run.sh $(TOOLS_TEST) $(TOOLS_LIB) $(TOOLS_OUT)/quarryctl "$(or $(TEST),*)"
 
 # libquarry on the real device, for the virtual machine (root, module loaded).
@@ -133,4 +159,4 @@ test-tools: tools traces ## test libquarry, quarryctl and the bpftrace scripts o
 	selftests/vm/vm.sh --mem 2G --timeout 600 -- tools/quarryctl/test/guest.sh \
 		$(BUILD)/module/6.1/quarry.ko $(TOOLS_OUT) $(TOOLS_DEVICE_TRACES:%=$(RECORD_TRACES)/%.qtrace)
 
--include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_OUT)/quarryctl.o/*.d)
+-include $(wildcard $(TOOLS_LIB)/*.d $(TOOLS_LIB)/host/*.d $(TOOLS_OUT)/quarryctl.o/*.d)

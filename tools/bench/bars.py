@@ -9,11 +9,15 @@ yardstick is a figure of the same run, so a bar says the same on every machine:
     best("hot-64")      the fastest malloc at another case, by its own figure there
     peer("glibc", CASE) one malloc's figure at a case
     own(CASE)           Quarry's figure at another case
+    best_of(A, B, ..)   the fastest of these, which are no mallocs, at the same case
     PURE                1: the case's number is a ratio by itself
+
+QUARRY_BENCH=user in the environment: the cases of user space (tools/bench/user).
 
 `at_most(1.2, best())` holds when quarry / yardstick <= 1.2. A case that stands in no table
 is measured only.
 """
+import os
 from dataclasses import dataclass
 
 CLASSES = [8 * i for i in range(1, 9)] + [
@@ -22,14 +26,14 @@ CLASSES = [8 * i for i in range(1, 9)] + [
 
 @dataclass(frozen=True)
 class Yardstick:
-    """kind: best, second, peer, own, pure; case "" is the case itself."""
+    """kind: best, second, peer, best_of, own, pure; case "" is the case itself."""
     kind: str
     case: str = ""
     name: str = ""
 
     def __str__(self):
         at = f" at {self.case}" if self.case else ""
-        return {"best": f"best malloc{at}", "second": f"second best malloc{at}",
+        return {"best_of": f"best of {self.name}", "best": f"best malloc{at}", "second": f"second best malloc{at}",
                 "peer": f"{self.name}{at}", "own": f"quarry{at}", "pure": "1"}[self.kind]
 
 
@@ -51,8 +55,12 @@ def second():
     return Yardstick("second")
 
 
-def peer(name, case):
+def peer(name, case=""):
     return Yardstick("peer", case, name)
+
+
+def best_of(*names):
+    return Yardstick("best_of", "", " ".join(names))
 
 
 def own(case):
@@ -80,7 +88,7 @@ def times_glibc(bound):
 
 
 # Case: its bars. The first one is the case's `ratio` and `bar`; all must hold.
-BARS = {
+HOST_BARS = {
     # 64-byte pairs by the heap, checks on
     "hot-64": [at_most(1.0, best())],
     "lifo-64": [at_most(1.0, best())],
@@ -121,6 +129,23 @@ BARS = {
     **{f"metadata-client-{size}": [at_most(metadata_bound(size))] for size in CLASSES},
     **{f"metadata-cache-{size}": [at_most(metadata_bound(size))] for size in CLASSES},
 }
+
+USER_BARS = {
+    "user-hot-64": [at_most(0.6, best()), at_most(0.4, peer("dpdk"))],
+    "user-lifo-64": [at_most(0.8, best()), at_most(1.0, peer("dpdk"))],
+    "user-lifo-1024": [at_most(0.8, best()), at_most(1.0, peer("dpdk"))],
+    "user-random-1024": [at_most(0.8, best())],
+    "user-mixed-1k": [at_most(1.0, best())],
+    "user-bulk-64": [at_most(1.0, peer("dpdk"))],
+    "user-bulk-64-checked": [at_most(3.0, peer("dpdk"))],
+    "user-threads": [at_most(0.7, best())],
+    "user-handoff": [at_most(0.5, best())],
+    "shm-pair": [at_most(0.25, best_of("boost", "boost-cached", "iceoryx"))],
+    "checks": [at_most(1.35)],
+    "user-growth": [at_most(1.0, best())],
+}
+
+BARS = USER_BARS if os.environ.get("QUARRY_BENCH") == "user" else HOST_BARS
 
 
 def is_pure(name):

@@ -37,3 +37,4 @@ bench-count: ## instructions and cache misses of one pair, by callgrind (CASES="
 test-bench-report: ## tests of the benchmarks' report: its rules, its table, its curves
 	@tools/deps.sh check
 	@python3 -B $(BENCH_DIR)/report_test.py
+include tools/bench/user/user.mk

@@ -24,12 +24,14 @@ namespace bench {
 
 // `quarry` runs on Quarry; `malloc`, if there is one, is the same work by malloc, which is
 // glibc's or a preloaded one. A case of several threads says so: run.sh then lets the process
-// have as many CPUs, and together.hpp gives each thread one.
+// have as many CPUs, and together.hpp gives each thread one. `others` names peers that are
+// programs of their own, HOST_BENCH_NAME, with a case of this name.
 struct Case {
     const char* name;
     double (*quarry)();
     double (*malloc)() = nullptr;
     unsigned threads = 1;
+    const char* others = "";
 };
 
 inline std::vector<Case>& cases() {

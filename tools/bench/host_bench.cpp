@@ -18,7 +18,8 @@ const char* allocators(bool has_peers) { return has_peers ? "quarry malloc" : "q
 
 void describe() {
     for (const bench::Case& c : bench::cases())
-        std::printf("case\t%s\t%s\t%u\n", c.name, allocators(c.malloc), c.threads);
+        std::printf("case\t%s\t%s%s%s\t%u\n", c.name, allocators(c.malloc), *c.others ? " " : "",
+                    c.others, c.threads);
     for (const bench::Curve& c : bench::curves()) {
         std::printf("curve\t%s\t%s\t", c.name, allocators(c.malloc));
         for (uint64_t live = 10; live <= c.last; live *= 10)

@@ -4,7 +4,7 @@
     report.py LAUNCHES.tsv HOST.json     the report; curves beside it as NAME.svg
     report.py --cases NAME...            the names, and the cases that they are measured by
 
-host.json: `machine`, `versions` of the peers, `load`, and `cases`, each with
+host.json, user.json: `machine`, `versions` of the peers, `load`, and `cases`, each with
 
     name, unit      "ns" for one operation, or "ratio"
     quarry          median over the launches

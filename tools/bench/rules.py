@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from bars import BARS, is_pure
 
 QUARRY = "quarry"
+# Peers that are no mallocs: none of them is "the best malloc".
+NATIVES = ("dpdk", "boost", "boost-cached", "iceoryx")
 
 
 @dataclass
@@ -29,10 +31,10 @@ class Run:
         values = self.values.get((case, allocator))
         return figure(values) if values else None
 
-    def peers(self, case, figure=statistics.median):
-        """The mallocs that have a figure at the case."""
+    def peers(self, case, figure=statistics.median, names=None):
+        """Those (of `names`) that have a figure at the case, Quarry left out."""
         found = {p: self.value(case, p, figure)
-                 for p in self.allocators.get(case, []) if p != QUARRY}
+                 for p in self.allocators.get(case, []) if p != QUARRY and (not names or p in names)}
         return {p: v for p, v in found.items() if v is not None}
 
 
@@ -75,11 +77,19 @@ def yardstick(run, name, stick, figure=statistics.median):
         if value is None:
             return None, f"{stick.name} has no figure at {case}", {}
         return value, None, {stick.name: value}
-    peers = run.peers(case, figure)
-    place = 0 if stick.kind == "best" else 1
+    peers = run.peers(case, figure, candidates(run, stick))
+    place = 1 if stick.kind == "second" else 0
     if len(peers) <= place:
-        return None, f"too few mallocs have a figure at {case}", peers
+        return None, f"too few peers have a figure at {case}", peers
     return sorted(peers.values())[place], None, peers
+
+
+def candidates(run, stick):
+    """The peers that the best, or the second, is one of."""
+    if stick.kind == "best_of":
+        return stick.name.split()
+    known = [*run.versions, *run.absent]
+    return [peer for peer in known if peer not in NATIVES] or None
 
 
 def missing(run, name):
@@ -106,8 +116,9 @@ def judge(run, name, bar):
     ratio = value / base if value is not None and base else None
     met = None if ratio is None else bar.holds(ratio)
     case = bar.yardstick.case or name
-    if met and bar.yardstick.kind in ("best", "second"):
-        lacking = missing(run, case)
+    if met and bar.yardstick.kind in ("best", "second", "best_of"):
+        among = candidates(run, bar.yardstick)
+        lacking = {a: w for a, w in missing(run, case).items() if not among or a in (QUARRY, *among)}
         if lacking:
             met, why = None, "; ".join(f"{a}: {w}" for a, w in lacking.items())
     least, least_base = run.value(name, QUARRY, min), yardstick(run, name, bar.yardstick, min)[0]

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Runs the host benchmarks, interleaved and pinned, and writes build/bench/host.json and the
-# growth curves.
+# Runs the benchmarks, interleaved and pinned, and writes build/bench/NAME.json and the growth
+# curves. NAME is host, of the core, or with QUARRY_BENCH=user user: of user space, where peers that
+# are no mallocs are programs of their own, NAME_bench_PEER (tools/bench/user/peers.sh).
 #
 #   run.sh [CASES] [LAUNCHES]    CASES: names of cases and curves, or patterns with *; all when
 #                                empty; LAUNCHES: 5 when empty
@@ -12,7 +13,7 @@
 # machine does meets them all alike. A figure is the median over the launches. The cases
 # that others are measured by come along. Exit status: report.py's.
 #
-# What it leaves in build/bench/host.tsv, split by tabs:
+# What it leaves in build/bench/NAME.tsv, split by tabs:
 #   fact KEY TEXT                  selection (all, some), load
 #   version PEER TEXT              a peer that is there
 #   absent PEER REASON             one that is not
@@ -24,8 +25,9 @@ set -euo pipefail
 
 here=$(dirname "${BASH_SOURCE[0]}")
 build=build/bench
-bench=$build/host_bench
-results=$build/host.tsv
+suite=${QUARRY_BENCH:-host}
+bench=$build/${suite}_bench
+results=$build/$suite.tsv
 launches=${2:-5}
 read -r -a asked <<<"${1:-}"
 seconds=${BENCH_SECONDS:-120} # one launch's limit
@@ -61,6 +63,7 @@ find_peers() {
 		preload[$peer]=$path
 		note version "$peer" "$(dpkg-query -W -f='${Version}' "${package[$peer]}" || echo unknown)"
 	done
+	if [[ -e $build/${suite}_peers.tsv ]]; then cat "$build/${suite}_peers.tsv" >>"$results"; fi
 }
 
 # Cases and curves that are there, with their allocators' names.
@@ -106,11 +109,20 @@ launch() { # ALLOCATOR CPUS ARGUMENT...: those of host_bench, without the alloca
 	shift 3
 	figure=''
 	reason=''
-	local side=malloc before=()
+	local side=malloc before=() program=$bench
 	[[ $allocator == quarry ]] && side=quarry
-	case $allocator in quarry | glibc) ;; *) before=(env "LD_PRELOAD=${preload[$allocator]}") ;; esac
+	case $allocator in
+	quarry | glibc) ;;
+	*)
+		if [[ -n ${preload[$allocator]:-} ]]; then
+			before=(env "LD_PRELOAD=${preload[$allocator]}")
+		else
+			program=${bench}_$allocator
+		fi
+		;;
+	esac
 	figure=$(timeout "$seconds" taskset -c "$cpus" ${before[@]+"${before[@]}"} \
-		"$bench" "$name" "$side" "$@" 2>"$errors") || status=$?
+		"$program" "$name" "$side" "$@" 2>"$errors") || status=$?
 	if [[ $status -ne 0 ]]; then
 		reason="exit $status: $(tr '\n\t' '  ' <"$errors" | tail -c 200)"
 		[[ $status -ne 124 ]] || reason="not done within $seconds s"
@@ -136,7 +148,9 @@ cpus_for() { # THREADS
 order_of() { # NAME ROUND
 	local there=() allocator i
 	for allocator in ${allocators_of[$1]}; do
-		[[ $allocator == quarry || -n ${preload[$allocator]:-} ]] && there+=("$allocator")
+		if [[ $allocator == quarry || -n ${preload[$allocator]:-} || -x ${bench}_$allocator ]]; then
+			there+=("$allocator")
+		fi
 	done
 	for ((i = 0; i < ${#there[@]}; i++)); do echo "${there[(i + $2) % ${#there[@]}]}"; done
 }
@@ -196,7 +210,7 @@ main() {
 		for name in ${curves[@]+"${curves[@]}"}; do run_curve "$name" "$round"; done
 	done
 	note fact load "$before; $(load_now)"
-	python3 -B "$here/report.py" "$results" "$build/host.json"
+	python3 -B "$here/report.py" "$results" "$build/$suite.json"
 }
 
 main

@@ -34,13 +34,21 @@ int quarry_events(struct quarry_pool *pool, bool acknowledge) {
 int quarry_stat_fd_sized(int fd, struct quarry_stat *stat, size_t stat_bytes) {
     memset(stat, 0, stat_bytes);
     stat->size = (uint32_t)stat_bytes;
-    return quarry_sys->ioctl(fd, QUARRY_IOC_STAT, stat);
+    return quarry_request(fd, QUARRY_IOC_STAT, stat);
 }
 
 int quarry_stat_sized(struct quarry_pool *pool, struct quarry_stat *stat, size_t stat_bytes) {
     struct client *client = quarry_client(pool);
 
     return client ? quarry_stat_fd_sized(client->fd, stat, stat_bytes) : -1;
+}
+
+uint64_t quarry_duplicates(struct quarry_pool *pool, uint64_t *offset) {
+    struct client *client = quarry_client_of(pool);
+
+    if (offset)
+        *offset = atomic_load_explicit(&client->last_duplicate, memory_order_relaxed);
+    return atomic_load_explicit(&client->duplicates, memory_order_relaxed);
 }
 
 int quarry_classes(struct quarry_pool *pool, struct quarry_class_stat *classes, size_t room) {

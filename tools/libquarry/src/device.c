@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../../../module/include/quarry_abi_layout.h"
+#include "host.h"
 #include "internal.h"
 
 struct quarry_device *quarry_open(const char *path) {
@@ -13,7 +14,10 @@ struct quarry_device *quarry_open(const char *path) {
 
     if (!device)
         return NULL;
-    device->fd = quarry_sys->open(path ? path : QUARRY_DEVICE, O_RDWR | O_CLOEXEC);
+    if (path && !strcmp(path, QUARRY_HOST_DEVICE))
+        device->fd = quarry_host_open();
+    else
+        device->fd = quarry_sys->open(path ? path : QUARRY_DEVICE, O_RDWR | O_CLOEXEC);
     if (device->fd < 0) {
         int error = errno;
 
@@ -21,7 +25,7 @@ struct quarry_device *quarry_open(const char *path) {
         errno = error;
         return NULL;
     }
-    if (quarry_sys->ioctl(device->fd, QUARRY_IOC_INFO, &info) < 0)
+    if (quarry_request(device->fd, QUARRY_IOC_INFO, &info) < 0)
         goto refused;
     if (info.abi_version != QUARRY_ABI_VERSION) {
         errno = EPROTO;
@@ -39,6 +43,7 @@ void quarry_close(struct quarry_device *device) {
 
     if (!device)
         return;
+    quarry_host_closed(device->fd);
     quarry_sys->close(device->fd);
     quarry_sys->release(device);
     errno = error;
@@ -47,5 +52,5 @@ void quarry_close(struct quarry_device *device) {
 int quarry_info_sized(struct quarry_device *device, struct quarry_info *info, size_t info_bytes) {
     memset(info, 0, info_bytes);
     info->size = (uint32_t)info_bytes;
-    return quarry_sys->ioctl(device->fd, QUARRY_IOC_INFO, info);
+    return quarry_request(device->fd, QUARRY_IOC_INFO, info);
 }

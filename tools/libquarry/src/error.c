@@ -87,6 +87,8 @@ static const struct row rows[] = {
     {E2BIG, ANY, "this library is newer than the module, and uses what it does not know: update it"},
     {EMSGSIZE, QUARRY_CALL_ALLOC,
      "a fixed pool has one object size: ask for exactly quarry_object_size() bytes"},
+    {EMSGSIZE, QUARRY_CALL_FREE,
+     "no object of that size starts there: free it with the size that it was allocated with"},
     {EMSGSIZE, ANY, "too much for one call: use at most QUARRY_MAX_BATCH objects"},
     {EOVERFLOW, ANY, "the sizes overflow 64 bits: ask for less"},
     {EFBIG, QUARRY_CALL_ALLOC,

@@ -13,8 +13,8 @@ using Admin = Quarry;
 TEST_F(Admin, StatTellsTheClientAndThePool) {
     quarry_pool* pool = new_pool();
     quarry_pool* other = quarry_join(quarry_fd(pool));
-    ASSERT_NE(quarry_alloc(pool, 64), nullptr);
-    quarry_free(pool, quarry_alloc(pool, 64));
+    ASSERT_NE(quarry_alloc(pool, 4096), nullptr);
+    quarry_free(pool, quarry_alloc(pool, 4096));
     quarry_free_offset(pool, 1 << 15);
     struct quarry_stat stat;
     memset(static_cast<void*>(&stat), 0xff, sizeof stat);
@@ -55,7 +55,7 @@ TEST_F(Admin, VerifyAndRegionsAreTheCreators) {
     quarry_pool* other = quarry_join(quarry_fd(pool));
     struct quarry_verify verify;
     memset(static_cast<void*>(&verify), 0xff, sizeof verify);
-    ASSERT_NE(quarry_alloc(pool, 8), nullptr);
+    ASSERT_NE(quarry_alloc(pool, 4096), nullptr);
     EXPECT_EQ(quarry_verify(pool, &verify), 0);
     EXPECT_EQ(verify.faults, 0u);
     EXPECT_EQ(verify.objects, 1u);

@@ -14,6 +14,8 @@
 
 #include "fake_state.hpp"
 
+extern "C" bool quarry_rseq_place(std::ptrdiff_t* place);
+
 namespace fake {
 
 State* state = nullptr;
@@ -81,7 +83,8 @@ void* map_area(int client, std::size_t bytes) {
     if (state->clients[client].process != getpid()) return errno = EXDEV, MAP_FAILED;
     if (state->clients[client].reaped) return errno = ESHUTDOWN, MAP_FAILED;
     if (bytes != area_bytes) return errno = EINVAL, MAP_FAILED;
-    void* area = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    // A second mapping of the same shared pages.
+    void* area = mremap(state->area[client], 0, bytes, MREMAP_MAYMOVE);
     if (area == MAP_FAILED) return area;
     madvise(area, bytes, MADV_DONTFORK);
     state->clients[client].area_mapped = true;
@@ -98,6 +101,10 @@ void* fake_mmap(void* address, std::size_t bytes, int protection, int flags, int
     if (offset == static_cast<off_t>(QUARRY_CLIENT_AREA_OFFSET))
         return count_mapping(map_area(client, bytes));
     const int pool = state->clients[client].pool;
+    if (offset == static_cast<off_t>(QUARRY_CLASS_TABLE_OFFSET)) {
+        if (bytes * 4096 != state->pools[pool].max_bytes) return errno = EINVAL, MAP_FAILED;
+        return count_mapping(mremap(state->page_class[pool], 0, 4096, MREMAP_MAYMOVE));
+    }
     if (bytes > state->pools[pool].max_bytes) return errno = EINVAL, MAP_FAILED;
     // A second mapping of the same shared pages.
     return count_mapping(mremap(state->memory[pool], 0, bytes, MREMAP_MAYMOVE));
@@ -179,6 +186,13 @@ Client& client_by_id(std::uint64_t id) {
     abort();
 }
 
+// Objects in use: what lies in magazines is the client's, and free.
+int objects_at(int index) {
+    const Client& client = state->clients[index];
+    if (!client.id || client.reaped) return 0;
+    return static_cast<int>(client.objects - in_magazines(index));
+}
+
 }  // namespace
 
 int client_of(int fd) {
@@ -224,6 +238,8 @@ void install() {
     pthread_mutex_init(&state->lock, &attributes);
     state->next_id = 100;
     state->abi_version = QUARRY_ABI_VERSION;
+    const char* mode = std::getenv("QUARRY_TEST_MAGAZINES");
+    state->magazines = !mode || std::strcmp(mode, "0");
     quarry_sys = &table;
 }
 
@@ -273,11 +289,18 @@ int clients() {
 
 int objects() {
     int count = 0;
-    for (const Client& client : state->clients) count += static_cast<int>(client.objects);
+    for (int i = 0; i < most_clients; i++) count += objects_at(i);
     return count;
 }
 
-int objects_of(std::uint64_t id) { return static_cast<int>(client_by_id(id).objects); }
+int objects_of(std::uint64_t id) {
+    return objects_at(static_cast<int>(&client_by_id(id) - state->clients));
+}
+
+bool magazines() {
+    std::ptrdiff_t place;
+    return state->magazines && quarry_rseq_place(&place);
+}
 
 void set_client_room(std::uint64_t id, std::uint64_t bytes) {
     client_by_id(id).limit = client_by_id(id).bytes + bytes;

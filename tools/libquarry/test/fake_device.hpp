@@ -50,7 +50,10 @@ Held held();
 int ioctls(unsigned long request);
 // What the kernel does when a process exits: reaps its clients.
 void reap_process(int pid);
-// Living clients, live objects and objects of one client, over all pools.
+// Whether this process's clients have magazines: the fake has them (QUARRY_TEST_MAGAZINES is not 0)
+// and the process has rseq.
+bool magazines();
+// Living clients, objects in use (not those in magazines) and those of one client, over all pools.
 int clients();
 int objects();
 int objects_of(std::uint64_t client_id);

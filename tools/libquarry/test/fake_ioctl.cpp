@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "fake_state.hpp"
+#include "section.h"
 
 namespace fake {
 namespace {
@@ -43,15 +44,51 @@ bool any(const __u64 (&reserved)[n]) {
     return false;
 }
 
+bool is_free(const Pool& pool, std::uint64_t at, std::uint64_t length) {
+    std::uint64_t run = 0;
+    while (run < length && !pool.grain[at + run].covered) run++;
+    return run == length;
+}
+
+unsigned char* page_class_of(Pool& pool) { return state->page_class[&pool - state->pools]; }
+
+// Objects without a class: first fit over grains; in a heap on pages of their own.
 int find_room(Pool& pool, std::uint64_t length, std::uint64_t align, std::uint64_t& start) {
     const std::uint64_t step = align / QUARRY_GRAIN ? align / QUARRY_GRAIN : 1;
     const std::uint64_t end = pool.bytes / QUARRY_GRAIN;
     while (pool.first_free < end && pool.grain[pool.first_free].covered) pool.first_free++;
     const std::uint64_t first = (pool.first_free + step - 1) / step * step;
+    const auto in_slab = [&](std::uint64_t at) {
+        for (std::uint64_t i = 0; i < length; i += 512)
+            if (page_class_of(pool)[(at + i) / 512]) return true;
+        return false;
+    };
     for (std::uint64_t at = first; at + length <= end; at += step) {
-        std::uint64_t run = 0;
-        while (run < length && !pool.grain[at + run].covered) run++;
-        if (run == length) {
+        if (!is_free(pool, at, length)) continue;
+        if (pool.kind == QUARRY_KIND_HEAP && in_slab(at)) continue;
+        start = at;
+        return 0;
+    }
+    return ENOSPC;
+}
+
+// A slot: in a page of the class that has one, else in a page that nobody has.
+int find_slot(Pool& pool, int c, std::uint64_t& start) {
+    const std::uint64_t length = class_bytes(pool, c) / QUARRY_GRAIN;
+    unsigned char* page_class = page_class_of(pool);
+    if (pool.kind == QUARRY_KIND_FIXED) {
+        for (std::uint64_t i = 0; i < pool.object_count; i++)
+            if (!pool.grain[start = i * length].covered) return 0;
+        return ENOSPC;
+    }
+    const std::uint64_t end = pool.bytes / 4096;
+    for (std::uint64_t page = pool.first_page[c]; page < end; page++) {
+        if (page_class[page] && page_class[page] != c + 1) continue;
+        if (!page_class[page] && !is_free(pool, page * 512, 512)) continue;
+        for (std::uint64_t at = page * 512; at + length <= page * 512 + 512; at += length) {
+            if (pool.grain[at].covered) continue;
+            page_class[page] = static_cast<unsigned char>(c + 1);
+            pool.first_page[c] = page;
             start = at;
             return 0;
         }
@@ -60,41 +97,41 @@ int find_room(Pool& pool, std::uint64_t length, std::uint64_t align, std::uint64
 }
 
 int grant(Call& call, std::uint64_t bytes, std::uint64_t align, std::uint64_t& offset) {
-    const std::uint64_t length = (bytes + QUARRY_GRAIN - 1) / QUARRY_GRAIN;
+    Pool& pool = *call.pool;
+    const int c = class_of(pool, bytes, align);
+    const std::uint64_t unit = c >= 0 ? class_bytes(pool, c)
+                               : pool.kind == QUARRY_KIND_HEAP ? (bytes + 4095) & ~4095ull
+                                                               : bytes;
+    const std::uint64_t length = (unit + QUARRY_GRAIN - 1) / QUARRY_GRAIN;
     std::uint64_t at = 0;
     if (call.client->limit && call.client->bytes + length * QUARRY_GRAIN > call.client->limit)
         return EDQUOT;
-    if (int error = find_room(*call.pool, length, align, at)) return error;
-    call.pool->grain[at].length = static_cast<std::uint32_t>(length);
-    call.pool->grain[at].owner = static_cast<std::int16_t>(call.index);
-    for (std::uint64_t i = 0; i < length; i++) call.pool->grain[at + i].covered = 1;
+    if (pool.kind == QUARRY_KIND_HEAP && align < 4096) align = 4096;
+    if (int error = c >= 0 ? find_slot(pool, c, at) : find_room(pool, length, align, at)) return error;
+    pool.grain[at].length = static_cast<std::uint32_t>(length);
+    pool.grain[at].owner = static_cast<std::int16_t>(call.index);
+    for (std::uint64_t i = 0; i < length; i++) pool.grain[at + i].covered = 1;
     call.client->bytes += length * QUARRY_GRAIN;
     call.client->objects++;
-    call.pool->allocs++;
+    pool.allocs++;
     offset = at * QUARRY_GRAIN;
     return 0;
 }
 
-void take_back(Pool& pool, std::uint64_t at) {
-    Grain& head = pool.grain[at];
-    Client& owner = state->clients[head.owner];
-    for (std::uint64_t i = 0; i < head.length; i++) pool.grain[at + i].covered = 0;
-    owner.bytes -= head.length * std::uint64_t{QUARRY_GRAIN};
-    owner.objects--;
-    head.length = 0;
-    if (at < pool.first_free) pool.first_free = at;
+// What is free in this process's magazines serves before a call fails.
+int grant_or_drain(Call& call, std::uint64_t bytes, std::uint64_t align, std::uint64_t& offset) {
+    const int error = grant(call, bytes, align, offset);
+    if (error != ENOSPC && error != EDQUOT) return error;
+    for (int i = 0; i < most_clients; i++) {
+        const Client& client = state->clients[i];
+        if (client.id && client.pool == call.client->pool && !client.reaped &&
+            (i == call.index || error == ENOSPC))
+            drain_magazines(i);
+    }
+    return grant(call, bytes, align, offset);
 }
 
-// Whether the client owns an object at `offset`: 0 or the errno of the wrong name.
-int check_owned(const Call& call, std::uint64_t offset) {
-    if (offset % QUARRY_GRAIN) return EINVAL;
-    if (offset >= call.pool->max_bytes) return ERANGE;
-    if (offset >= call.pool->bytes) return ENXIO;
-    const Grain& head = call.pool->grain[offset / QUARRY_GRAIN];
-    if (head.corrupt) return EUCLEAN;
-    if (!head.length) return head.covered ? EBADSLT : EALREADY;
-    return head.owner == call.index ? 0 : EACCES;
-}
+int check_owned(const Call& call, std::uint64_t offset) { return fake::check_owned(call.index, offset); }
 
 // The rule of partial results, for one object at a time.
 template <typename T, typename One>
@@ -124,7 +161,7 @@ int alloc(Call& call, void* argument) {
     if (in.object_size > QUARRY_MAX_OBJECT) return EFBIG;
     auto* offsets = reinterpret_cast<std::uint64_t*>(in.offsets);
     return batch(call, static_cast<struct quarry_alloc*>(argument), in,
-                 [&](std::uint32_t i) { return grant(call, in.object_size, in.align, offsets[i]); });
+                 [&](std::uint32_t i) { return grant_or_drain(call, in.object_size, in.align, offsets[i]); });
 }
 
 int resize(Call& call, void* argument) {
@@ -158,6 +195,62 @@ int free_objects(Call& call, void* argument) {
         call.pool->frees++;
         return 0;
     });
+}
+
+bool has_magazine(const Call& call, std::uint32_t c) {
+    return state->magazines && c < classes_of(*call.pool);
+}
+
+int refill(Call& call, void* argument) {
+    struct quarry_refill in;
+    if (int error = copy_in(in, argument)) return error;
+    if (in.flags || !has_magazine(call, in.class_index)) return EINVAL;
+    auto* out = static_cast<struct quarry_refill*>(argument);
+    const std::uint32_t bytes = class_bytes(*call.pool, static_cast<int>(in.class_index));
+    std::uint64_t offset;
+    if (int error = grant_or_drain(call, bytes, 0, offset)) {
+        call.pool->refused++;
+        return error;
+    }
+    std::uint32_t entries[capacity / 2], count = 0;
+    for (std::uint64_t more; count < capacity / 2 && !grant(call, bytes, 0, more); count++)
+        entries[count] = static_cast<std::uint32_t>(more / QUARRY_GRAIN);
+    const std::uint32_t put = magazine_put(call.index, in.class_index, entries, count);
+    for (std::uint32_t i = put; i < count; i++) take_back(*call.pool, entries[i]);
+    call.pool->refills++;
+    out->offset = offset;
+    out->filled = put;
+    return 0;
+}
+
+int flush(Call& call, void* argument) {
+    struct quarry_flush in;
+    if (int error = copy_in(in, argument)) return error;
+    if ((in.flags & ~QUARRY_FLUSH_OBJECT) || !has_magazine(call, in.class_index)) return EINVAL;
+    auto* out = static_cast<struct quarry_flush*>(argument);
+    section_buffer taken;
+    const std::uint32_t count = magazine_take(call.index, in.class_index, taken, capacity / 2);
+    out->bad = 0;
+    for (std::uint32_t i = 0; i < count; i++) {
+        const std::uint64_t offset = taken.entry[i] * std::uint64_t{QUARRY_GRAIN};
+        const int error = check_owned(call, offset);
+        if (!error) {
+            take_back(*call.pool, taken.entry[i]);
+        } else if (!out->bad++) {
+            out->bad_error = error;
+            out->bad_offset = offset;
+        }
+    }
+    out->drained = count;
+    call.pool->flushes++;
+    if (!(in.flags & QUARRY_FLUSH_OBJECT)) return 0;
+    if (int error = check_owned(call, in.offset)) {
+        call.pool->refused++;
+        return error;
+    }
+    take_back(*call.pool, in.offset / QUARRY_GRAIN);
+    call.pool->frees++;
+    return 0;
 }
 
 int transfer(Call& call, void* argument) {
@@ -194,6 +287,7 @@ int new_client(int pool, bool creator) {
         state->clients[i].process = getpid();
         state->clients[i].creator = creator;
         state->clients[i].limit = state->pools[pool].client_limit;
+        make_area(i);
         return i;
     }
     return -1;
@@ -236,6 +330,7 @@ int create(void* argument) {
     pool.granule = in.granule;
     pool.client_limit = in.client_limit;
     std::memcpy(pool.name, in.name, sizeof pool.name);
+    std::memset(state->page_class[slot], fixed && in.object_size <= 2048, sizeof state->page_class[slot]);
     const int client = new_client(slot, true);
     const int fd = client < 0 ? -1 : new_file(client);
     if (fd < 0) {
@@ -283,10 +378,10 @@ int info(void* argument) {
     auto* out = static_cast<struct quarry_info*>(argument);
     out->abi_version = state->abi_version;
     out->cpus = 2;
-    out->features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED;
+    out->features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED | QUARRY_FEATURE_MAGAZINES;
     out->page_size = 4096;
-    out->class_count = 2;
-    out->class_size[0] = 8, out->class_size[1] = 16;
+    out->class_count = heap_classes;
+    for (std::uint32_t i = 0; i < heap_classes; i++) out->class_size[i] = heap_class_bytes(i);
     out->max_object = QUARRY_MAX_OBJECT;
     out->max_pool = pool_room;
     out->max_batch = QUARRY_MAX_BATCH;
@@ -357,10 +452,40 @@ int drain(Call& call, void* argument) {
     if (int error = copy_in(in, argument)) return error;
     if (in.flags & ~QUARRY_DRAIN_POOL) return EINVAL;
     if ((in.flags & QUARRY_DRAIN_POOL) && !call.client->creator) return EPERM;
+    drain_magazines(call.index);
     return 0;
 }
 
 }  // namespace
+
+void take_back(Pool& pool, std::uint64_t at) {
+    Grain& head = pool.grain[at];
+    Client& owner = state->clients[head.owner];
+    for (std::uint64_t i = 0; i < head.length; i++) pool.grain[at + i].covered = 0;
+    owner.bytes -= head.length * std::uint64_t{QUARRY_GRAIN};
+    owner.objects--;
+    head.length = 0;
+    if (at < pool.first_free) pool.first_free = at;
+    unsigned char& c = page_class_of(pool)[at / 512];
+    if (pool.kind != QUARRY_KIND_HEAP) return;
+    if (c) pool.first_page[c - 1] = 0;
+    if (c && is_free(pool, at / 512 * 512, 512)) {
+        c = 0;
+        for (std::uint64_t& first : pool.first_page) first = 0;
+    }
+}
+
+// Whether the client owns an object at `offset`: 0 or the errno of the wrong name.
+int check_owned(int client, std::uint64_t offset) {
+    const Pool& pool = state->pools[state->clients[client].pool];
+    if (offset % QUARRY_GRAIN) return EINVAL;
+    if (offset >= pool.max_bytes) return ERANGE;
+    if (offset >= pool.bytes) return ENXIO;
+    const Grain& head = pool.grain[offset / QUARRY_GRAIN];
+    if (head.corrupt) return EUCLEAN;
+    if (!head.length) return head.covered ? EBADSLT : EALREADY;
+    return head.owner == client ? 0 : EACCES;
+}
 
 void reap_client(int index) {
     Client& client = state->clients[index];
@@ -398,6 +523,8 @@ int serve(int fd, unsigned long request, void* argument, unsigned batch_limit, i
     if (request == QUARRY_IOC_VERIFY) return verify(call, argument);
     if (!call.client->area_mapped) return ENOTCONN;
     if (request == QUARRY_IOC_ALLOC) return alloc(call, argument);
+    if (request == QUARRY_IOC_REFILL) return refill(call, argument);
+    if (request == QUARRY_IOC_FLUSH) return flush(call, argument);
     if (request == QUARRY_IOC_TRANSFER) return transfer(call, argument);
     if (request == QUARRY_IOC_RESIZE) return resize(call, argument);
     return ENOTTY;

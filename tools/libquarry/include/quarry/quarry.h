@@ -27,10 +27,19 @@
  *   Signals    quarry_alloc*, quarry_free*, quarry_transfer, quarry_offset, quarry_address,
  *              quarry_span and quarry_strerror are async-signal-safe (save errno around them),
  *              except in a forked child before its first call. No other function is.
+ *   Cost       Objects of up to 2048 bytes come from and go to magazines of this client, one for
+ *              each CPU and size class: no system call, see <quarry/fast.h>. The kernel refills and
+ *              flushes half a magazine in one call. What lies in them is this client's: STAT
+ *              counts it as its objects, and quarry_drain() sends it home. Without rseq (musl,
+ *              valgrind, GLIBC_TUNABLES=glibc.pthread.rseq=0), on a kernel without magazines, and
+ *              for larger objects and ranges, each call is a system call, each batch one.
+ *   Threads without rseq   A child of vfork(2) or of a clone(2) with CLONE_VM that is not a pthread
+ *              shares its parent's thread pointer and must not allocate or free.
  *   fork       A child (of fork or of a clone without CLONE_VM) is a client of its own: its first
  *              call on an inherited pool joins, and fails as quarry_join() does when it cannot.
  *              The pool's memory stays mapped at the same address. The parent's objects remain the
  *              parent's: the child reads and writes them, but may not free them (EACCES).
+ *              A pool of "host:" ends with the process that made it: a child's calls are EXDEV.
  *   exec       ends the client. Descriptors are close-on-exec; see quarry_share().
  *
  * In C++ these functions hide the structures of the same name in <linux/quarry.h>: write
@@ -96,6 +105,11 @@ const char *quarry_call_name(enum quarry_call call);
  * Opens `device`, NULL for QUARRY_DEVICE ("/dev/quarry"). Adds the errors of open(2): ENOENT and
  * ENODEV (the module is not loaded), EACCES (the device is root:quarry 0660). ENOTTY: the file is
  * no Quarry device. EPROTO: the kernel speaks another version of the interface.
+ * "host:" is a device in this process, over the same allocator: no module, no root, and the same
+ * calls, errors and fast path, for developing, for tests and for measuring. What it cannot do: its
+ * pools end with the process, other processes cannot join them (EXDEV in a forked child, ENOTTY
+ * elsewhere), quarry_fd() cannot be polled, limits by user and memory cgroups do not apply, and a
+ * crash leaves nothing behind because nothing outlives it.
  */
 struct quarry_device *quarry_open(const char *device);
 /* Ends `device` (NULL: nothing). Its pools live on. Keeps errno. */
@@ -205,10 +219,38 @@ uint64_t quarry_alloc_offset(struct quarry_pool *pool, size_t bytes, size_t alig
  */
 int quarry_free(struct quarry_pool *pool, void *object);
 int quarry_free_offset(struct quarry_pool *pool, uint64_t offset);
+/*
+ * The same with the size (and alignment) that it was allocated with: a little faster. EMSGSIZE: no
+ * object of that size's class starts there, and nothing has changed.
+ */
+int quarry_free_sized(struct quarry_pool *pool, void *object, size_t bytes);
+int quarry_free_sized_aligned(struct quarry_pool *pool, void *object, size_t bytes, size_t align);
+int quarry_free_offset_sized(struct quarry_pool *pool, uint64_t offset, size_t bytes, size_t align);
 
 /*
- * `count` objects of one size, their offsets to offsets[], in one system call for each
- * QUARRY_MAX_BATCH of them. Returns how many were granted; fewer than `count`: see errno.
+ * Without the checks of this process: for objects of up to 2048 bytes of a heap pool that are only
+ * ever allocated and freed by these two (and their batches). A wrong free is found when its magazine
+ * is flushed, and counted by quarry_duplicates(), or it is not found at all; what another client
+ * owns is safe from it, what this one owns is not.
+ */
+void *quarry_alloc_unchecked(struct quarry_pool *pool, size_t bytes);
+int quarry_free_unchecked(struct quarry_pool *pool, void *object, size_t bytes);
+size_t quarry_alloc_batch_unchecked(struct quarry_pool *pool, size_t bytes, uint64_t *offsets,
+                                    size_t count);
+size_t quarry_free_batch_unchecked(struct quarry_pool *pool, size_t bytes,
+                                   const uint64_t *offsets, size_t count);
+
+/*
+ * How many times a magazine of this process held what was in use, or what was not this client's:
+ * each was found, dropped, and is the work of two frees of one object at one instant, or of writes
+ * where nobody should write. `*offset` (unless NULL) becomes the last one's.
+ */
+uint64_t quarry_duplicates(struct quarry_pool *pool, uint64_t *offset);
+
+/*
+ * `count` objects of one size, their offsets to offsets[]: from this CPU's magazine, and the rest in
+ * one system call for each QUARRY_MAX_BATCH of them. Returns how many were granted; fewer than
+ * `count`: see errno.
  */
 size_t quarry_alloc_batch(struct quarry_pool *pool, size_t bytes, size_t align, uint64_t *offsets,
                           size_t count);
@@ -294,4 +336,6 @@ static inline int quarry_verify(struct quarry_pool *pool, struct quarry_verify *
 #ifdef __cplusplus
 }
 #endif
+
+#include <quarry/fast.h>
 #endif

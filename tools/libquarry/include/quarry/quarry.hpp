@@ -10,13 +10,14 @@
 // goes back when the handle ends; a moved-from handle is empty. A handle refers to its pool, which
 // must not move or end before it. Thread, signal and fork safety are those of the C functions; a
 // unique_object inherited by a forked child belongs to the parent: the child release()s it.
-// Costs what the C calls cost.
+// Costs what the C calls cost. Containers: <quarry/memory.hpp>.
 #pragma once
 
 #include <quarry/quarry.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
@@ -265,6 +266,42 @@ private:
     object memory_;
 };
 
+// Most quarry::pool objects of one process that allocator<T> (<quarry/memory.hpp>) finds.
+inline constexpr std::size_t most_pools = 64;
+
+namespace detail {
+
+// This process's handles, by their pools' ids. A slot: nullptr -> handle when a pool object is made,
+// back before its handle ends; each by one atomic store, so that a look needs no lock.
+class registry {
+public:
+    static void add(quarry_pool* handle) {
+        for (auto& slot : slots_) {
+            quarry_pool* none = nullptr;
+            if (slot.compare_exchange_strong(none, handle, std::memory_order_release)) return;
+        }
+    }
+    static void remove(quarry_pool* handle) {
+        for (auto& slot : slots_) {
+            quarry_pool* mine = handle;
+            if (slot.compare_exchange_strong(mine, nullptr, std::memory_order_release)) return;
+        }
+    }
+    // A handle of the pool of this id; nullptr: this process has none.
+    static quarry_pool* find(std::uint64_t id) {
+        for (auto& slot : slots_) {
+            quarry_pool* handle = slot.load(std::memory_order_acquire);
+            if (handle && quarry_pool_id(handle) == id) return handle;
+        }
+        return nullptr;
+    }
+
+private:
+    static inline std::array<std::atomic<quarry_pool*>, most_pools> slots_{};
+};
+
+}  // namespace detail
+
 // This process as a client of one pool; leaves it when it ends.
 class pool {
 public:
@@ -357,10 +394,13 @@ public:
 
 private:
     struct leaver {
-        void operator()(quarry_pool* raw) const { quarry_leave(raw); }
+        void operator()(quarry_pool* raw) const {
+            detail::registry::remove(raw);
+            quarry_leave(raw);
+        }
     };
 
-    explicit pool(quarry_pool* raw) : raw_(raw) {}
+    explicit pool(quarry_pool* raw) : raw_(raw) { detail::registry::add(raw); }
 
     static result<pool> made(quarry_pool* raw, quarry_call call) {
         if (!raw) return error::last(call);

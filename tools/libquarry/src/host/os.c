@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The seam's hooks for "host:": one task on one CPU, as host_lock() makes it. So a pin and a reader's
+ * section are nothing, a lock of the core is none, and what is retired is freed at the end of the call.
+ */
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "../internal.h"
+#include "state.h"
+
+/* ---- memory: powers of two from chunks that stay; larger ones by mmap ------------------------------ */
+
+#define SMALLEST_SHIFT 6
+#define LARGEST_SHIFT 16
+#define CHUNK (1ul << 20)
+
+struct vacant {
+    struct vacant *next;
+};
+
+static struct vacant *vacants[LARGEST_SHIFT + 1];
+static unsigned char *chunk;
+static size_t chunk_left;
+
+static void *map_memory(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static unsigned shift_of(size_t bytes) {
+    unsigned shift = SMALLEST_SHIFT;
+
+    while ((1ul << shift) < bytes)
+        shift++;
+    return shift;
+}
+
+static size_t in_pages(size_t bytes) { return (bytes + HOST_PAGE - 1) & ~(HOST_PAGE - 1); }
+
+void *host_take_memory(size_t bytes) {
+    const unsigned shift = shift_of(bytes);
+    void *memory;
+
+    if (shift > LARGEST_SHIFT)
+        return map_memory(in_pages(bytes));
+    if (vacants[shift]) {
+        memory = vacants[shift];
+        vacants[shift] = vacants[shift]->next;
+        return memset(memory, 0, 1ul << shift);
+    }
+    if (chunk_left < 1ul << shift) {
+        /* What is left of the old one is lost: less than a sixteenth. */
+        memory = map_memory(CHUNK);
+        if (!memory)
+            return NULL;
+        chunk = memory;
+        chunk_left = CHUNK;
+    }
+    memory = chunk;
+    chunk += 1ul << shift;
+    chunk_left -= 1ul << shift;
+    return memory;
+}
+
+void host_give_memory(void *memory, size_t bytes) {
+    const unsigned shift = shift_of(bytes);
+    struct vacant *vacant = memory;
+
+    if (!memory)
+        return;
+    if (shift > LARGEST_SHIFT) {
+        munmap(memory, in_pages(bytes));
+        return;
+    }
+    vacant->next = vacants[shift];
+    vacants[shift] = vacant;
+}
+
+/* What is retired, until the call ends; the first 16 bytes of a block are the platform's. */
+struct retired {
+    struct retired *next;
+    size_t bytes;
+};
+
+static struct retired *retired;
+
+void host_end_of_call(void) {
+    while (retired) {
+        struct retired *block = retired;
+
+        retired = block->next;
+        host_give_memory(block, block->bytes);
+    }
+}
+
+void *quarry_os_meta_alloc(size_t bytes, enum quarry_context context) {
+    (void)context;
+    return host_take_memory(bytes);
+}
+void quarry_os_meta_free(void *meta, size_t bytes) { host_give_memory(meta, bytes); }
+void quarry_os_meta_retire(void *meta, size_t bytes) {
+    struct retired *block = meta;
+
+    block->next = retired;
+    block->bytes = bytes;
+    retired = block;
+}
+
+/* ---- one task on one CPU ------------------------------------------------------------------------- */
+
+void quarry_os_lock_init(struct quarry_os_lock *lock, enum quarry_lock_rank rank) {
+    (void)lock, (void)rank;
+}
+void quarry_os_lock_fini(struct quarry_os_lock *lock) { (void)lock; }
+unsigned long quarry_os_lock(struct quarry_os_lock *lock) {
+    (void)lock;
+    return 0;
+}
+void quarry_os_unlock(struct quarry_os_lock *lock, unsigned long flags) { (void)lock, (void)flags; }
+
+void quarry_os_read_enter(void) {}
+void quarry_os_read_leave(void) {}
+unsigned int quarry_os_pin(void) { return 0; }
+void quarry_os_unpin(void) {}
+unsigned int quarry_os_cpus(void) { return 1; }
+unsigned int quarry_os_cpu(void) { return 0; }
+unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void *arg) {
+    fn(arg, 0);
+    return 0;
+}
+void quarry_os_breathe(void) {}
+
+uint64_t quarry_os_ns(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void quarry_os_zero(void *pool, uint64_t offset, uint64_t bytes) {
+    memset(((struct host_pool *)pool)->base + offset, 0, bytes);
+}
+
+void quarry_os_corruption(void *pool, enum quarry_corruption what, uint64_t offset, uint64_t client) {
+    (void)what, (void)offset, (void)client;
+    ((struct host_pool *)pool)->corruptions++;
+}
+
+/* ---- what the kernel traces; of a slab also its pages' class ---------------------------------------- */
+
+static void set_class(struct host_pool *pool, uint64_t offset, uint64_t bytes, unsigned char value) {
+    if (pool->class_table && pool->classes)
+        memset(pool->class_table + offset / HOST_PAGE, value, bytes / HOST_PAGE);
+}
+
+void quarry_os_trace_slab_create(void *pool, uint32_t slot_bytes, uint64_t offset, uint64_t bytes) {
+    const bool fixed = ((struct host_pool *)pool)->kind == QUARRY_KIND_FIXED;
+
+    set_class(pool, offset, bytes, (unsigned char)(fixed ? 1 : quarry_class_of(slot_bytes, 0) + 1));
+}
+void quarry_os_trace_slab_destroy(void *pool, uint32_t slot_bytes, uint64_t offset, uint64_t bytes) {
+    (void)slot_bytes;
+    set_class(pool, offset, bytes, 0);
+}
+void quarry_os_trace_remote_free(void *pool, uint32_t slot_bytes, uint64_t slab_offset, uint32_t slots) {
+    (void)pool, (void)slot_bytes, (void)slab_offset, (void)slots;
+}
+void quarry_os_trace_refill(void *pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns) {
+    (void)pool, (void)slot_bytes, (void)slots, (void)ns;
+}
+void quarry_os_trace_drain(void *pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns) {
+    (void)pool, (void)slot_bytes, (void)slots, (void)ns;
+}
+int quarry_os_trace_timed(void) { return 0; }
