@@ -52,6 +52,63 @@
  *    QUARRY_POOL_ZERO a slot is zeroed again when it goes to a client other
  *    than its last owner.
  *
+ * 6. Magazines
+ *    Behind the head of a client's area lies a block for every CPU that may ever
+ *    be (struct quarry_cpu_block, `cpus` of them, `block_bytes` apart, from
+ *    `blocks_offset` on), and in it a magazine for every size class: an array of
+ *    free objects that this client owns already, named by offset / 8. Taking one
+ *    from it or putting one back needs no call: it is a restartable sequence
+ *    (rseq(2)) on the magazine of the CPU that it runs on, which ends in one
+ *    store to `count`. REFILL and FLUSH move the rest, half a magazine in one
+ *    call. To the kernel an object in a magazine and an object in use are the
+ *    same: granted to this client, and back when it dies.
+ *
+ *      word        written by the client          written by the kernel
+ *      count       in a sequence: its last store  REFILL, FLUSH, on the CPU that
+ *                                                 they run on; a drain, by work on
+ *                                                 that CPU (or for a CPU offline)
+ *      entry[i]    in a sequence: i == count,     REFILL, before it raises count
+ *                  before count is raised
+ *      capacity,   never                          REFILL and FLUSH, likewise; it
+ *      first                                      tunes them, and believes only
+ *                                                 its own copy
+ *      stop        never, but for a pool in       never
+ *                  process ("host:"), which has
+ *                  no kernel to run on a CPU
+ *
+ *    A sequence (a) is entered with its struct rseq_cs stored, (b) reads cpu_id,
+ *    never mm_cid, and takes the slow path when it is not below `cpus`, (c) takes
+ *    the slow path when `stop` is not 0, (d) takes it when `count` is 0 (to take)
+ *    or not below `capacity` (to put), (e) reads or writes one entry and (f)
+ *    stores count. It touches nothing but struct rseq, the block, and its own
+ *    registers. The kernel aborts it when its thread is switched out, migrated
+ *    or signalled: it starts again and nothing has happened. An interrupt, a
+ *    fault or an IPI does not abort it; so the kernel never writes a magazine
+ *    from one, nor from a shrinker or another client's exit.
+ *    Two threads, or two processes that share the area, exclude each other by
+ *    this: cpu_id is the machine's, and any switch aborts. A thread without
+ *    rseq registration of its own (musl's, a raw clone's that shares its parent's
+ *    thread pointer) must not enter a sequence: ALLOC and FREE do the same.
+ *
+ *    A block that has no memory (a CPU that was not online, or beyond the
+ *    client's budget of bytes) reads as zeroes, so that every sequence takes the
+ *    slow path; the first REFILL on that CPU brings it, within the budget.
+ *
+ *    What a client writes there by mistake or malice costs itself an error, and
+ *    no one else anything: the kernel reads each word once, bounds it by its own
+ *    copy of the capacity, and sends an entry home by the same check of its owner
+ *    as FREE; what is not this client's is counted, traced as refused, dropped.
+ *
+ *    What sits free in magazines serves others before a call that may sleep
+ *    fails: the kernel drains them, by work on each CPU, 10 ms at most. A CPU
+ *    that a spinning real-time thread keeps is unreachable then: counted, and
+ *    ENOMEM (ENOSPC, EDQUOT) is allowed.
+ *
+ *    The class of a slot: a table of one byte a page, the same for all clients,
+ *    mapped read-only at QUARRY_CLASS_TABLE_OFFSET: 0 for a page that is no
+ *    slab's, else the class's index + 1. It is true for as long as the caller
+ *    owns an object on that page.
+ *
  * CALLS
  *    Each call takes a structure whose first member is its size in bytes, so
  *    that either side may be the newer one: a size below the first version is
@@ -131,6 +188,13 @@
 #define QUARRY_NAME_LEN			32
 /* mmap offset of a client's own area. */
 #define QUARRY_CLIENT_AREA_OFFSET	(1ULL << 40)
+/* mmap offset of the pool's class table, read-only: max_bytes / page_size bytes. */
+#define QUARRY_CLASS_TABLE_OFFSET	(1ULL << 41)
+/* Distance of two CPUs' blocks in a client area, as a power of two. */
+#define QUARRY_CPU_BLOCK_SHIFT		17
+/* Most entries of one magazine; what it begins with. */
+#define QUARRY_MAX_MAGAZINE		2048
+#define QUARRY_MIN_MAGAZINE		64
 
 #define QUARRY_IOC_TYPE			0xE9
 #define QUARRY_IOC_INFO			_IO(QUARRY_IOC_TYPE, 0x00)
@@ -145,6 +209,8 @@
 #define QUARRY_IOC_STAT			_IO(QUARRY_IOC_TYPE, 0x09)
 #define QUARRY_IOC_VERIFY		_IO(QUARRY_IOC_TYPE, 0x0a)
 #define QUARRY_IOC_RESIZE		_IO(QUARRY_IOC_TYPE, 0x0b)
+#define QUARRY_IOC_REFILL		_IO(QUARRY_IOC_TYPE, 0x0c)
+#define QUARRY_IOC_FLUSH		_IO(QUARRY_IOC_TYPE, 0x0d)
 
 /* INFO: `features`. */
 #define QUARRY_FEATURE_HEAP		(1ULL << 0)
@@ -152,6 +218,7 @@
 #define QUARRY_FEATURE_REGION_REMOVE	(1ULL << 2)
 #define QUARRY_FEATURE_LOWMEM		(1ULL << 3)
 #define QUARRY_FEATURE_RANGE		(1ULL << 4)
+#define QUARRY_FEATURE_MAGAZINES	(1ULL << 5)
 
 /**
  * struct quarry_info - QUARRY_IOC_INFO, on either kind of descriptor
@@ -356,6 +423,53 @@ struct quarry_transfer {
 };
 
 /**
+ * struct quarry_refill - QUARRY_IOC_REFILL: an object, and more into the magazine
+ * @size: in: sizeof(struct quarry_refill)
+ * @flags: in: 0
+ * @class_index: in: index of the size class, as in struct quarry_client_area
+ * @filled: out: entries put into this CPU's magazine, half its capacity at most
+ * @offset: out: one object for the caller, so that no migration starves it
+ *
+ * Errors: those of ALLOC; EINVAL (no such class). It succeeds when it has the one
+ * object, whatever it could put into the magazine.
+ */
+struct quarry_refill {
+	__u32 size;
+	__u32 flags;
+	__u32 class_index;
+	__u32 filled;
+	__u64 offset;
+};
+
+/* FLUSH: `flags`. */
+#define QUARRY_FLUSH_OBJECT		(1U << 0) /* @offset is freed, too */
+
+/**
+ * struct quarry_flush - QUARRY_IOC_FLUSH: half of a magazine goes home
+ * @size: in: sizeof(struct quarry_flush)
+ * @flags: in: QUARRY_FLUSH_*
+ * @class_index: in: index of the size class
+ * @drained: out: entries taken from this CPU's magazine, half its capacity at most
+ * @offset: in: the object that its caller is freeing
+ * @bad: out: entries among these that were no object of this client's
+ * @bad_error: out: positive errno of the first of them, as FREE would say
+ * @bad_offset: out: the first of them
+ *
+ * Errors: EINVAL (no such class); those of FREE, for @offset: the magazine has been
+ * flushed all the same.
+ */
+struct quarry_flush {
+	__u32 size;
+	__u32 flags;
+	__u32 class_index;
+	__u32 drained;
+	__u64 offset;
+	__u32 bad;
+	__s32 bad_error;
+	__u64 bad_offset;
+};
+
+/**
  * struct quarry_resize - QUARRY_IOC_RESIZE: a range gets another size in its place
  * @size: in: sizeof(struct quarry_resize)
  * @flags: in: 0
@@ -468,6 +582,10 @@ struct quarry_class_stat {
  * @client_bytes: out: bytes that it owns
  * @client_limit: out: most bytes that it may own, 0: no limit
  * @name: out
+ * @refills: out: magazines refilled
+ * @flushes: out: magazines flushed or drained
+ * @magazine_bytes: out: memory of all clients' magazines
+ * @unreachable: out: times that a CPU could not be drained in time
  * @reserved: 0
  */
 struct quarry_stat {
@@ -501,7 +619,11 @@ struct quarry_stat {
 	__u64 client_bytes;
 	__u64 client_limit;
 	char name[QUARRY_NAME_LEN];
-	__u64 reserved[8];
+	__u64 refills;
+	__u64 flushes;
+	__u64 magazine_bytes;
+	__u64 unreachable;
+	__u64 reserved[4];
 };
 
 /**
@@ -536,6 +658,10 @@ struct quarry_verify {
  * @kind: the pool's kind
  * @class_count: entries of @class_size
  * @class_size: bytes of each size class, ascending
+ * @cpus: blocks that follow, one a CPU; 0: no magazines (range pools, and objects
+ *	above 2048 bytes)
+ * @blocks_offset: bytes from the area's start to the first block
+ * @block_bytes: bytes from one block to the next, 1 << QUARRY_CPU_BLOCK_SHIFT
  *
  * Written by the kernel before it is mapped, never read by it.
  */
@@ -548,6 +674,31 @@ struct quarry_client_area {
 	__u32 kind;
 	__u32 class_count;
 	__u32 class_size[QUARRY_MAX_CLASSES];
+	__u32 cpus;
+	__u32 blocks_offset;
+	__u32 block_bytes;
+};
+
+/**
+ * struct quarry_magazine - free objects of one client, CPU and size class
+ * @count: entries that it holds
+ * @capacity: most that it may hold
+ * @first: bytes from the block's start to entry 0: an array of __u32, offset / 8
+ * @stop: not 0: take the slow path
+ */
+struct quarry_magazine {
+	__u32 count;
+	__u32 capacity;
+	__u32 first;
+	__u32 stop;
+};
+
+/**
+ * struct quarry_cpu_block - the magazines of one client and CPU
+ * @magazine: one for each size class; their entries follow in the block
+ */
+struct quarry_cpu_block {
+	struct quarry_magazine magazine[QUARRY_MAX_CLASSES];
 };
 
 #endif /* _UAPI_LINUX_QUARRY_H */
