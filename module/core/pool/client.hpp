@@ -39,6 +39,9 @@ struct PoolRefusal {
 };
 
 template <Platform P>
+class ClientMagazines;  // client_magazines.hpp
+
+template <Platform P>
 class Client {
 public:
     Client(void* pool, ClientIndex index, u64 id, u64 limit)
@@ -85,6 +88,7 @@ public:
     ChainLink head = kNoLink;   // under `lock`; range pools: a node's number, under their lock
     u32 overflow_entries = 0;   // under the overflow lock
     u32 slab_hint[kClasses];    // page of the slab last granted from, under its class lock
+    std::atomic<ClientMagazines<P>*> magazines{nullptr};  // set once; null: it has none
 
 private:
     u64 id_;

@@ -76,6 +76,11 @@ public:
         return bits & ~slab.marks().owned(w, bits);
     }
 
+    // Clients read the class of a page in a table of the platform's: true from before the
+    // first grant until after the last slot came home. What is no size class is not told.
+    void made(const SlabT& slab, void* os) const { tell_class(slab, os, slab.class_index() + 1); }
+    void gone(const SlabT& slab, void* os) const { tell_class(slab, os, 0); }
+
     // The empty slab goes: its entries leave their clients' chains.
     void forget(SlabT& slab) {
         OwnerMarks& marks = slab.marks();
@@ -107,6 +112,16 @@ public:
         overflow_.remove(offset);
         --me.overflow_entries;
         return Error::none;
+    }
+
+    // release() for a slot that lies, most likely, in a slab where another was just released:
+    // true, and it is nobody's; false says nothing. The slab may be dead: then it has no owners.
+    bool release_near(SlabT& slab, Offset offset, Client<P>& me) {
+        if (offset - slab.base() >= slab.size_class().slab_bytes() || offset % kGrain) return false;
+        const SlotIndex slot = slab.slot_at(offset);
+        if (slot == slab.slots() || slab.state() == SlabState::quarantined) return false;
+        const u32 e = slab.marks().owner(slot);
+        return e && slab.marks().client(e) == me.index() && slab.marks().change(slot, e, 0);
     }
 
     // The slot is to's from here on. `entry` is to's entry in this slab, or 0: then the
@@ -172,6 +187,13 @@ public:
     }
 
 private:
+    static void tell_class(const SlabT& slab, void* os, u32 value) {
+        if constexpr (requires { P::slab_class(os, Offset{}, u64{}, u32{}); }) {
+            const SizeClass& c = slab.size_class();
+            if (c.slot_bytes <= kMaxSlot) P::slab_class(os, slab.base(), pages_of(c.order), value);
+        }
+    }
+
     Buddy<P>& buddy_;
     ClientTable<P>& clients_;
     Overflow<P>& overflow_;

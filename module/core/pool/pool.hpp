@@ -16,6 +16,7 @@
 // The reaper is in reaper.hpp, the audit in pool_audit.hpp.
 #pragma once
 
+#include "client_magazines.hpp"
 #include "ownership.hpp"
 #include "range_pool.hpp"
 
@@ -69,7 +70,11 @@ public:
           slabs_(buddy_, owners_, config.fixed ? &fixed_class_ : kSizeClasses.data(),
                  config.fixed ? 1 : kClasses, config.os, config.fixed ? ~u32{0} : Slabs::kKeepIdle) {}
 
-    ~Pool() { free_meta<P>(ranges_); }
+    ~Pool() {
+        free_meta<P>(ranges_);
+        if (auto* cursors = census_.cursors.load(std::memory_order_relaxed))
+            P::meta_free(cursors, P::cpus() * sizeof(*cursors));
+    }
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
 
@@ -128,6 +133,7 @@ public:
     Policy& owners() { return owners_; }
     ClientTable<P>& clients() { return clients_; }
     Overflow<P>& overflow() { return overflow_; }
+    MagazineCensus& census() { return census_; }
     // Null in pools of another kind.
     RangePool<P>* ranges() const { return ranges_; }
     // The offset space.
@@ -136,7 +142,8 @@ public:
     }
     u64 meta_bytes() {
         return sizeof(*this) + buddy_.meta_bytes() + slabs_.meta_bytes() + clients_.meta_bytes() +
-               overflow_.meta_bytes() + (ranges_ ? sizeof(*ranges_) + ranges_->meta_bytes() : 0);
+               overflow_.meta_bytes() + census_.meta_bytes.load(std::memory_order_relaxed) +
+               (ranges_ ? sizeof(*ranges_) + ranges_->meta_bytes() : 0);
     }
 
     // Fixed pools: pages that all of the objects need, in slabs; makes these slabs.
@@ -212,6 +219,62 @@ public:
         }
         client.count_granted(g.done);
         return g;
+    }
+
+    // Up to n slots of class c as they come: nothing is reclaimed for them, no owner record
+    // of the last resort is used. Answers how many. Context: task.
+    u32 take_some(Client<P>& client, u32 c, u32 n, Offset* out) {
+        const u64 unit = slabs_.size_class(c).slot_bytes;
+        const u32 allowed = client.reserve(n, unit);
+        const u32 wanted = reserve_objects(allowed);
+        u32 got = 0;
+        while (got < wanted) {
+            {
+                ReadGuard<P> reader;
+                got += slabs_.take(c, wanted - got, client, out + got);
+            }
+            if (got == wanted || config_.fixed) break;
+            if (!ok(slabs_.add_slab(c, Zone::normal, Context::may_sleep, config_.zero_on_regrant)))
+                break;
+        }
+        finish_grants(out, got, unit);
+        if (got < allowed) client.unreserve((allowed - got) * unit);
+        if (got < wanted) objects_home(wanted - got);
+        client.count_granted(got);
+        return got;
+    }
+
+    // Sends slots of class c home, whatever their order; refused(e, offset, owner) is called
+    // for each that is no slot of this class and client. Answers how many. Context: any, as
+    // a reader.
+    template <typename Refused>
+    u32 give_slots(Client<P>& client, u32 c, const Offset* offsets, u32 n, Refused&& refused) {
+        typename Slabs::Homing homing(slabs_);
+        SlabT* near = nullptr;  // neighbours are often in one slab
+        u32 home = 0;
+        for (u32 i = 0; i < n; ++i) {
+            if (near && owners_.release_near(*near, offsets[i], client)) {
+                homing.add(*near, near->slot_at(offsets[i]));
+                ++home;
+                continue;
+            }
+            const auto place = locate(offsets[i]);
+            ClientIndex owner = kNobody;
+            Error e = place.error();
+            if (ok(e) && (!place->slab || place->slab->class_index() != c)) e = Error::wrong_size;
+            if (ok(e)) e = owners_.release(*place->slab, place->slot, client, owner);
+            if (!ok(e)) {
+                const Client<P>* holder = clients_.find(owner);
+                refused(e, offsets[i], holder ? holder->id() : 0);
+                continue;
+            }
+            near = place->slab;
+            homing.add(*near, place->slot);
+            ++home;
+        }
+        client.count_freed(home, u64{home} * slabs_.size_class(c).slot_bytes);
+        objects_home(home);
+        return home;
     }
 
     // Frees in order; stops at the first that is refused. Context: task.
@@ -376,12 +439,17 @@ private:
         }
         if (g.done == n) g.why = Error::none;
         if (g.why == Error::uninitialised) g.why = Error::pool_full;
-        for (u32 i = 0; i < g.done; ++i) {
+        finish_grants(out, g.done, r.unit);
+        return g;
+    }
+
+    // What was another client's before is zeroed where the pool says so.
+    void finish_grants(Offset* out, u32 n, u64 unit) {
+        for (u32 i = 0; i < n; ++i) {
             if (!(out[i] & Slabs::kForeign)) continue;
             out[i] &= ~Slabs::kForeign;
-            if (config_.zero_on_regrant) P::zero(config_.os, out[i], r.unit);
+            if (config_.zero_on_regrant) P::zero(config_.os, out[i], unit);
         }
-        return g;
     }
 
     Granted take_runs(Client<P>& client, const Route& r, u32 n, Offset* out, bool can_grow) {
@@ -519,6 +587,7 @@ private:
     Slabs slabs_;
     RangePool<P>* ranges_ = nullptr;
     std::atomic<u64> fixed_live_{0};  // objects that clients of a fixed pool own, or reserve
+    MagazineCensus census_;
 };
 
 }  // namespace quarry
