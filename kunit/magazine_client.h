@@ -34,26 +34,40 @@ static inline struct quarry_magazine *words(struct quarry_client *client, u32 cl
 	return &block->magazine[class_index];
 }
 
-/* Entry i: in the small array, or in the piece that `first` says. */
+static inline u32 held_in(struct quarry_client *client, u32 class_index)
+{
+	return words(client, class_index)->top - words(client, class_index)->first;
+}
+
+static inline u32 capacity_of(struct quarry_client *client, u32 class_index)
+{
+	return words(client, class_index)->end - words(client, class_index)->first;
+}
+
+/* What stands at an index of the block: in the base, or in a piece. */
+static inline u32 *entry_at(struct quarry_client *client, u32 index)
+{
+	u32 byte = index * 4, part = 0;
+
+	if (byte >= QUARRY_CORE_MAGAZINE_BASE) {
+		part = 1 + (byte - QUARRY_CORE_MAGAZINE_BASE) / QUARRY_CORE_MAGAZINE_PIECE;
+		byte = (byte - QUARRY_CORE_MAGAZINE_BASE) % QUARRY_CORE_MAGAZINE_PIECE;
+	}
+	return page_address(client->magazines->part[part]) + byte;
+}
+
 static inline u32 *entry(struct quarry_client *client, u32 class_index, u32 i)
 {
-	u32 first = words(client, class_index)->first, part = 0;
-
-	if (first >= QUARRY_CORE_MAGAZINE_BASE) {
-		part = 1 + (first - QUARRY_CORE_MAGAZINE_BASE) / QUARRY_CORE_MAGAZINE_PIECE;
-		first = 0;
-	}
-	return (u32 *)(page_address(client->magazines->part[part]) + first) + i;
+	return entry_at(client, words(client, class_index)->first + i);
 }
 
 static inline bool pop(struct quarry_client *client, u32 class_index, u64 *offset)
 {
 	struct quarry_magazine *m = words(client, class_index);
 
-	if (!m->count)
+	if (m->top <= m->first)
 		return false;
-	*offset = (u64)*entry(client, class_index, m->count - 1) * 8;
-	m->count--;
+	*offset = (u64)*entry_at(client, --m->top) * 8;
 	return true;
 }
 
@@ -61,10 +75,9 @@ static inline bool push(struct quarry_client *client, u32 class_index, u64 offse
 {
 	struct quarry_magazine *m = words(client, class_index);
 
-	if (m->count >= m->capacity)
+	if (m->top >= m->end)
 		return false;
-	*entry(client, class_index, m->count) = offset / 8;
-	m->count++;
+	*entry_at(client, m->top++) = offset / 8;
 	return true;
 }
 

@@ -5,25 +5,27 @@
  */
 #include "magazine_client.h"
 
-static void every_wrong_count_is_bounded_by_the_kernels_own_capacity(struct kunit *test)
+static void every_wrong_word_is_bounded_by_the_kernels_own(struct kunit *test)
 {
-	static const u32 wild[] = { 128, 4096, 0x7fffffff, 0x80000000, 0xffffffff };
+	static const u32 wild[] = { 4095, 4096, 32768, 0x7fffffff, 0x80000000, 0xffffffff };
+	const u32 bottom = (1024 + C64 * 256) / 4;
 	struct quarry_pool *pool = quarry_kunit_heap(test, 64 * PAGE_SIZE, 64 * PAGE_SIZE);
 	struct quarry_client *client = member(test, pool);
 	u64 one, objects, bytes, left, slots, slabs;
 	struct quarry_core_flushed flushed;
 	struct quarry_blame blame;
-	u32 n, k, filled, seen;
+	u32 top, k, filled, seen;
 	int err;
 
-	for (k = 0; k <= 66 + ARRAY_SIZE(wild); k++) {
-		n = k <= 66 ? k : wild[k - 67];
-		seen = min(n, 64U);
+	/* From 66 below the first entry to 66 above, and far away. */
+	for (k = 0; k < 133 + ARRAY_SIZE(wild); k++) {
+		top = k < 133 ? bottom + k - 66 : wild[k - 133];
+		seen = top <= bottom ? 0 : min(top - bottom, 64U);
 		flushed = (struct quarry_core_flushed) {};
 		KUNIT_ASSERT_EQ(test, quarry_client_refill(client, C64, &one, &filled), 0);
 		quarry_core_client_usage(client->core, &objects, &bytes);
 		*words(client, C64) = (struct quarry_magazine){
-			.count = n, .capacity = n * 3, .first = n * 4096,
+			.top = top, .end = top * 3, .first = top * 4096,
 		};
 		err = quarry_client_flush(client, C64, NULL, &flushed, &blame);
 		KUNIT_EXPECT_EQ(test, err, 0);
@@ -32,13 +34,13 @@ static void every_wrong_count_is_bounded_by_the_kernels_own_capacity(struct kuni
 		quarry_core_client_usage(client->core, &left, &bytes);
 		KUNIT_EXPECT_EQ(test, left, objects - (flushed.drained - flushed.bad));
 		/* The kernel's words are right again. */
-		KUNIT_EXPECT_EQ(test, words(client, C64)->count, min(seen, 32U));
-		KUNIT_EXPECT_EQ(test, words(client, C64)->capacity, 64U);
-		KUNIT_EXPECT_EQ(test, words(client, C64)->first, 1024U + C64 * 256);
-		words(client, C64)->count = n;
+		KUNIT_EXPECT_EQ(test, held_in(client, C64), min(seen, 32U));
+		KUNIT_EXPECT_EQ(test, capacity_of(client, C64), 64U);
+		KUNIT_EXPECT_EQ(test, words(client, C64)->first, bottom);
+		words(client, C64)->top = top;
 		KUNIT_EXPECT_EQ(test, quarry_client_refill(client, C64, &one, &filled), 0);
 		KUNIT_EXPECT_EQ(test, filled, seen < 32 ? 32 - seen : 0);
-		KUNIT_EXPECT_EQ(test, words(client, C64)->count, max(seen, 32U));
+		KUNIT_EXPECT_EQ(test, held_in(client, C64), max(seen, 32U));
 		KUNIT_EXPECT_EQ(test, quarry_client_drain(client, false, &slots, &slabs), 0);
 		KUNIT_EXPECT_LE(test, slots, (u64)64);
 		quarry_kunit_verify(test, pool);
@@ -119,7 +121,7 @@ static void every_wrong_entry_is_refused_by_name_and_harms_nobody(struct kunit *
 }
 
 static struct kunit_case words_cases[] = {
-	KUNIT_CASE(every_wrong_count_is_bounded_by_the_kernels_own_capacity),
+	KUNIT_CASE(every_wrong_word_is_bounded_by_the_kernels_own),
 	KUNIT_CASE(every_wrong_entry_is_refused_by_name_and_harms_nobody),
 	{}
 };

@@ -30,8 +30,8 @@ static void half_a_magazine_moves_and_all_of_it_is_counted(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, quarry_client_refill(client, C64, &one, &filled), 0);
 	KUNIT_EXPECT_EQ(test, filled, 32U);
-	KUNIT_EXPECT_EQ(test, words(client, C64)->count, 32U);
-	KUNIT_EXPECT_EQ(test, words(client, C64)->capacity, (u32)QUARRY_MIN_MAGAZINE);
+	KUNIT_EXPECT_EQ(test, held_in(client, C64), 32U);
+	KUNIT_EXPECT_EQ(test, capacity_of(client, C64), (u32)QUARRY_MIN_MAGAZINE);
 	for (i = 1; i <= 32; i++) {
 		KUNIT_ASSERT_TRUE(test, pop(client, C64, &other));
 		KUNIT_EXPECT_EQ(test, other, one + 64 * i);
@@ -75,27 +75,27 @@ static void a_busy_magazine_grows_and_gives_back_under_pressure(struct kunit *te
 	while (n < 65536 && top < QUARRY_MAX_MAGAZINE) {
 		KUNIT_ASSERT_EQ(test, take(client, 0, &held[n]), 0);
 		n++;
-		top = max(top, words(client, 0)->capacity);
-		KUNIT_ASSERT_LE(test, words(client, 0)->count, words(client, 0)->capacity / 2);
+		top = max(top, capacity_of(client, 0));
+		KUNIT_ASSERT_LE(test, held_in(client, 0), capacity_of(client, 0) / 2);
 	}
 	KUNIT_EXPECT_EQ(test, top, (u32)QUARRY_MAX_MAGAZINE);
-	KUNIT_EXPECT_GE(test, words(client, 0)->first, QUARRY_CORE_MAGAZINE_BASE);
+	KUNIT_EXPECT_GE(test, words(client, 0)->first, QUARRY_CORE_MAGAZINE_BASE / 4);
 	KUNIT_EXPECT_EQ(test, stat_of(pool).magazine_bytes,
 			(u64)num_online_cpus() * QUARRY_CORE_MAGAZINE_BASE + QUARRY_CORE_MAGAZINE_PIECE);
 	for (i = 0; i < n; i++)
 		KUNIT_ASSERT_EQ(test, give(client, 0, held[i]), 0);
-	KUNIT_EXPECT_EQ(test, (u64)words(client, 0)->count, quarry_kunit_verify(test, pool));
+	KUNIT_EXPECT_EQ(test, (u64)held_in(client, 0), quarry_kunit_verify(test, pool));
 	for (i = QUARRY_MAX_MAGAZINE / 2; i; i /= 2) {
 		KUNIT_EXPECT_EQ(test, quarry_client_drain(client, true, &slots, &slabs), 0);
-		KUNIT_EXPECT_EQ(test, words(client, 0)->capacity, 0U);
+		KUNIT_EXPECT_EQ(test, capacity_of(client, 0), 0U);
 		KUNIT_EXPECT_EQ(test, take(client, 0, &held[0]), 0);
-		KUNIT_EXPECT_EQ(test, words(client, 0)->capacity, max(i, 64U));
+		KUNIT_EXPECT_EQ(test, capacity_of(client, 0), max(i, 64U));
 		KUNIT_EXPECT_EQ(test, quarry_kunit_give(client, held[0]), 0);
 	}
 	/* A class of 2048 bytes: 256 KiB are 128 entries. */
 	for (n = 0; n < 1500; n++)
 		KUNIT_ASSERT_EQ(test, take(client, C2048, &held[n]), 0);
-	KUNIT_EXPECT_EQ(test, words(client, C2048)->capacity, 128U);
+	KUNIT_EXPECT_EQ(test, capacity_of(client, C2048), 128U);
 }
 
 /* What lies free in magazines serves a call before it fails. */
@@ -142,7 +142,7 @@ static void no_call_fails_for_what_lies_in_magazines(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, quarry_client_refill(bound, C64, &one, &filled), 0);
 	KUNIT_EXPECT_EQ(test, filled, 9U);
 	KUNIT_EXPECT_EQ(test, quarry_client_alloc(bound, 320, 8, 1, &run, &done), 0);
-	KUNIT_EXPECT_EQ(test, words(bound, C64)->count, 0U);
+	KUNIT_EXPECT_EQ(test, held_in(bound, C64), 0U);
 	KUNIT_EXPECT_EQ(test, quarry_client_alloc(bound, 320, 8, 1, &run, &done), -EDQUOT);
 	/* And the receiver's, when objects are handed to it. */
 	KUNIT_ASSERT_EQ(test, quarry_client_refill(bound, C64, &one, &filled), 0);
@@ -150,7 +150,7 @@ static void no_call_fails_for_what_lies_in_magazines(struct kunit *test)
 	idle = member(test, pool);
 	KUNIT_ASSERT_EQ(test, quarry_kunit_take(idle, 128, 8, &run), 0);
 	KUNIT_EXPECT_EQ(test, quarry_client_transfer(idle, bound->id, &run, 1, &done, &blame), 0);
-	KUNIT_EXPECT_EQ(test, words(bound, C64)->count, 0U);
+	KUNIT_EXPECT_EQ(test, held_in(bound, C64), 0U);
 	KUNIT_ASSERT_EQ(test, quarry_kunit_take(idle, 128, 8, &run), 0);
 	KUNIT_EXPECT_EQ(test, quarry_client_transfer(idle, bound->id, &run, 1, &done, &blame),
 			-EDQUOT);
@@ -168,11 +168,11 @@ static void a_region_of_cached_objects_can_be_removed(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, quarry_client_refill(client, C64, &one, &filled), 0);
 	KUNIT_EXPECT_EQ(test, quarry_region_remove(pool, 0, &pages), -EBUSY);
-	KUNIT_EXPECT_EQ(test, words(client, C64)->count, 0U);
+	KUNIT_EXPECT_EQ(test, held_in(client, C64), 0U);
 	KUNIT_EXPECT_EQ(test, quarry_client_refill(client, C64, &pages, &filled), 0);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_give(client, one), 0);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_give(client, pages), 0);
-	KUNIT_EXPECT_EQ(test, words(client, C64)->count, 32U);
+	KUNIT_EXPECT_EQ(test, held_in(client, C64), 32U);
 	KUNIT_EXPECT_EQ(test, quarry_region_remove(pool, 0, &pages), 0);
 	KUNIT_EXPECT_EQ(test, pages, (u64)8);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)0);
@@ -193,7 +193,7 @@ static void a_dead_clients_magazines_hold_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, quarry_client_alloc(heir, 64, 8, 101, held, &done), -ENOSPC);
 	KUNIT_EXPECT_EQ(test, done, 100U);
 	/* Its words still name what is the heir's now. */
-	KUNIT_EXPECT_EQ(test, words(dead, 0)->count, 32U);
+	KUNIT_EXPECT_EQ(test, held_in(dead, 0), 32U);
 	KUNIT_EXPECT_EQ(test, quarry_client_drain(heir, true, &slots, &slabs), 0);
 	KUNIT_EXPECT_EQ(test, atomic64_read(&dead->refused), (s64)0);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)100);
@@ -386,10 +386,9 @@ static int play(void *data)
 		seed = seed * 1664525 + 1013904223;
 		if (p->n < ARRAY_SIZE(p->held) && (seed >> 16 & 1 || !p->n)) {
 			local_irq_save(flags);
-			/* A larger magazine lies elsewhere; here the first 64 entries do. */
-			if (m->count && m->capacity == 64) {
-				object = (u64)((u32 *)((void *)block + m->first))[m->count - 1] * 8;
-				m->count--;
+			/* A larger magazine lies in a piece: that is left to the calls. */
+			if (m->top > m->first && m->end - m->first == 64) {
+				object = (u64)((u32 *)block)[--m->top] * 8;
 				hit = true;
 			}
 			local_irq_restore(flags);
@@ -399,9 +398,8 @@ static int play(void *data)
 		} else {
 			object = p->held[--p->n];
 			local_irq_save(flags);
-			if (m->count < m->capacity && m->capacity == 64) {
-				((u32 *)((void *)block + m->first))[m->count] = object / 8;
-				m->count++;
+			if (m->top < m->end && m->end - m->first == 64) {
+				((u32 *)block)[m->top++] = object / 8;
 				hit = true;
 			}
 			local_irq_restore(flags);

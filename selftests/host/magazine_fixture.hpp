@@ -51,32 +51,32 @@ protected:
     static std::atomic<u32>& word(HostBlocks& b, unsigned cpu, u32 c, u32 which) {
         return b.word(cpu, c * 16 + which * 4);
     }
-    enum { kCount, kCapacity, kFirst };
+    enum { kTop, kEnd, kFirst };
     // The offset, or kNone: the slow path.
     static constexpr Offset kNone = ~Offset{0};
     static Offset pop(HostBlocks& b, u32 c) {
         PinGuard<P> pin;
-        auto& count = word(b, pin.cpu(), c, kCount);
-        const u32 n = count.load(std::memory_order_relaxed);
-        if (n == 0) return kNone;
-        const u32 first = word(b, pin.cpu(), c, kFirst).load(std::memory_order_relaxed);
-        const u32 entry = b.word(pin.cpu(), first + 4 * (n - 1)).load(std::memory_order_relaxed);
-        count.store(n - 1, std::memory_order_release);
+        auto& top = word(b, pin.cpu(), c, kTop);
+        const u32 at = top.load(std::memory_order_relaxed);
+        if (at <= word(b, pin.cpu(), c, kFirst).load(std::memory_order_relaxed)) return kNone;
+        const u32 entry = b.word(pin.cpu(), 4 * (at - 1)).load(std::memory_order_relaxed);
+        top.store(at - 1, std::memory_order_release);
         return Offset{entry} * 8;
     }
     static bool push(HostBlocks& b, u32 c, Offset offset) {
         PinGuard<P> pin;
-        auto& count = word(b, pin.cpu(), c, kCount);
-        const u32 n = count.load(std::memory_order_relaxed);
-        if (n >= word(b, pin.cpu(), c, kCapacity).load(std::memory_order_relaxed)) return false;
-        const u32 first = word(b, pin.cpu(), c, kFirst).load(std::memory_order_relaxed);
-        b.word(pin.cpu(), first + 4 * n)
-            .store(static_cast<u32>(offset / 8), std::memory_order_relaxed);
-        count.store(n + 1, std::memory_order_release);
+        auto& top = word(b, pin.cpu(), c, kTop);
+        const u32 at = top.load(std::memory_order_relaxed);
+        if (at >= word(b, pin.cpu(), c, kEnd).load(std::memory_order_relaxed)) return false;
+        b.word(pin.cpu(), 4 * at).store(static_cast<u32>(offset / 8), std::memory_order_relaxed);
+        top.store(at + 1, std::memory_order_release);
         return true;
     }
-    u32 count(TestClient& c, u32 k) { return word(blocks(c), P::cpu(), k, kCount); }
-    u32 capacity(TestClient& c, u32 k) { return word(blocks(c), P::cpu(), k, kCapacity); }
+    std::atomic<u32>& word(TestClient& c, u32 k, u32 which) {
+        return word(blocks(c), P::cpu(), k, which);
+    }
+    u32 count(TestClient& c, u32 k) { return word(c, k, kTop) - word(c, k, kFirst); }
+    u32 capacity(TestClient& c, u32 k) { return word(c, k, kEnd) - word(c, k, kFirst); }
 
     // ---- the calls ----
 

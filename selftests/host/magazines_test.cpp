@@ -66,28 +66,31 @@ TEST_F(MagazineTest, AHalfFullMagazineIsFlushedOfNothing) {
     EXPECT_EQ(count(c, k64), 32u);
 }
 
-TEST_F(MagazineTest, EveryCountThatAClientWritesIsBoundedByTheKernelsOwnCapacity) {
+TEST_F(MagazineTest, EveryWordThatAClientWritesIsBoundedByTheKernelsOwn) {
     make(64, 64);
     TestClient& c = enlist();
     TestClient& other = enlist();
     const Offset others = refill(other, k64);
-    for (u32 n : {0u, 1u, 31u, 32u, 33u, 63u, 64u, 65u, 128u, 2048u, 0x7fffffffu, ~0u}) {
-        for (u32 bad_capacity : {0u, 1u, 64u, 65u, ~0u}) {
+    const u32 first = small_array(k64) / 4;
+    for (u32 top : {0u, 1u, first - 1, first, first + 1, first + 31, first + 32, first + 33,
+                    first + 63, first + 64, first + 65, 32767u, 32768u, 0x7fffffffu, ~0u}) {
+        const u32 n = top <= first ? 0 : std::min(top - first, 64u);
+        for (u32 wild : {0u, 1u, 64u, 65u, ~0u}) {
             (void)refill(c, k64);
             const u64 before = c.objects();
-            word(blocks(c), P::cpu(), k64, kCount) = n;
-            word(blocks(c), P::cpu(), k64, kCapacity) = bad_capacity;
-            word(blocks(c), P::cpu(), k64, kFirst) = bad_capacity * 4;
+            word(c, k64, kTop) = top;
+            word(c, k64, kEnd) = wild;
+            word(c, k64, kFirst) = wild * 4;
             const auto f = flush(c, k64);
-            EXPECT_EQ(f.drained, n > 32 ? (n < 64 ? n : 64u) - 32 : 0u) << n;
+            EXPECT_EQ(f.drained, n > 32 ? n - 32 : 0u) << top;
             EXPECT_EQ(c.objects(), before - (f.drained - f.bad));
             EXPECT_EQ(capacity(c, k64), 64u) << "mended";
-            EXPECT_EQ(word(blocks(c), P::cpu(), k64, kFirst), small_array(k64));
+            EXPECT_EQ(word(c, k64, kFirst), first);
             EXPECT_LE(count(c, k64), 32u);
             // And by a refill.
-            word(blocks(c), P::cpu(), k64, kCount) = n;
+            word(c, k64, kTop) = top;
             ASSERT_NE(refill(c, k64), kNone);
-            EXPECT_EQ(count(c, k64), n < 32 ? 32u : (n < 64 ? n : 64u)) << n;
+            EXPECT_EQ(count(c, k64), n < 32 ? 32u : n) << top;
             blocks(c).take_refused();
             verify();
             // Whatever is left there is dropped, and what the client owns stays its own.

@@ -301,20 +301,21 @@ TEST_F(Seam, MagazinesAreOpenedOnceFilledFlushedAndDrained) {
     EXPECT_EQ(quarry_core_refill(client, 7, &object, &filled, &pages, 0), QUARRY_OK);
     EXPECT_EQ(filled, 32u);
     EXPECT_EQ(stat().objects, 33u);
-    // One wrong entry among 64.
-    blocks.word(P::cpu(), 7 * 16) = 64;
+    auto& top = blocks.word(P::cpu(), 7 * 16);
+    const uint32_t first = top - 32;
+    top = first + 64;
     EXPECT_EQ(quarry_core_flush(client, 7, nullptr, &flushed, &why), QUARRY_OK);
     EXPECT_EQ(flushed.drained, 32u);
     EXPECT_EQ(flushed.bad, 0u);
     EXPECT_EQ(quarry_core_flush(client, 7, &object, &flushed, &why), QUARRY_OK);
     EXPECT_EQ(stat().objects, 0u);
-    blocks.word(P::cpu(), 7 * 16) = 33;
+    top = first + 33;  // one that was freed
     EXPECT_EQ(quarry_core_flush(client, 7, nullptr, &flushed, &why), QUARRY_OK);
     EXPECT_EQ(flushed.drained, 1u);
     EXPECT_EQ(flushed.bad, 1u);
     EXPECT_EQ(flushed.bad_error, QUARRY_E_ALREADY_FREE);
     EXPECT_EQ(blocks.take_refused().size(), 1u);
-    blocks.word(P::cpu(), 7 * 16) = 0;
+    top = first;
     EXPECT_EQ(quarry_core_refill(client, 7, &object, &filled, &pages, 0), QUARRY_OK);
     quarry_core_magazines_drain_all(pool, 1, &drained);
     EXPECT_EQ(drained.slots, 32u);

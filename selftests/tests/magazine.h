@@ -35,6 +35,16 @@ static inline struct quarry_magazine *magazine_of(struct pool *p, unsigned int c
 	return &((struct quarry_cpu_block *)block_of(p, cpu))->magazine[class];
 }
 
+static inline uint32_t held_in(struct pool *p, unsigned int cpu, uint32_t class)
+{
+	return magazine_of(p, cpu, class)->top - magazine_of(p, cpu, class)->first;
+}
+
+static inline uint32_t capacity_of(struct pool *p, unsigned int cpu, uint32_t class)
+{
+	return magazine_of(p, cpu, class)->end - magazine_of(p, cpu, class)->first;
+}
+
 static inline unsigned int blocks_of(const struct pool *p)
 {
 	return ((struct quarry_client_area *)p->area)->cpus;
@@ -45,7 +55,6 @@ static inline unsigned int blocks_of(const struct pool *p)
 	"33:\n\t.long 0, 0\n\t.quad 31f, 32f - 31f, 34f\n\t.popsection\n\t"	\
 	"leaq 33b(%%rip), %%rax\n\tmovq %%rax, %[cs]\n"				\
 	"31:\n\tcmpl %[cpu], %[cpu_id]\n\tjne %l[again]\n\t"			\
-	"cmpl $0, 12(%[m])\n\tjne %l[slow]\n\t"					\
 	"movl (%[m]), %%eax\n\t"
 #define SEQUENCE_END								\
 	"32:\n\t.pushsection __rseq_failure, \"ax\"\n\t"			\
@@ -59,15 +68,13 @@ static inline enum outcome take_on(uint8_t *block, uint32_t class, uint32_t cpu,
 	uint32_t got;
 
 	__asm__ goto(SEQUENCE_BEGIN
-		     "testl %%eax, %%eax\n\tjz %l[slow]\n\t"
-		     "movl 8(%[m]), %%ecx\n\t"
-		     "addq %[block], %%rcx\n\t"
-		     "movl -4(%%rcx, %%rax, 4), %[got]\n\t"
+		     "cmpl 8(%[m]), %%eax\n\tjbe %l[slow]\n\t"
+		     "movl -4(%[block], %%rax, 4), %[got]\n\t"
 		     "decl %%eax\n\tmovl %%eax, (%[m])\n"
 		     SEQUENCE_END
 		     : [got] "=&r"(got), [cs] "+m"(rseq->rseq_cs)
 		     : [cpu] "r"(cpu), [cpu_id] "m"(rseq->cpu_id), [m] "r"(m), [block] "r"(block)
-		     : "rax", "rcx", "memory", "cc"
+		     : "rax", "memory", "cc"
 		     : slow, again);
 	*entry = got;
 	return TAKEN;
@@ -84,15 +91,13 @@ static inline enum outcome put_on(uint8_t *block, uint32_t class, uint32_t cpu, 
 
 	__asm__ goto(SEQUENCE_BEGIN
 		     "cmpl 4(%[m]), %%eax\n\tjae %l[slow]\n\t"
-		     "movl 8(%[m]), %%ecx\n\t"
-		     "addq %[block], %%rcx\n\t"
-		     "movl %[entry], (%%rcx, %%rax, 4)\n\t"
+		     "movl %[entry], (%[block], %%rax, 4)\n\t"
 		     "incl %%eax\n\tmovl %%eax, (%[m])\n"
 		     SEQUENCE_END
 		     : [cs] "+m"(rseq->rseq_cs)
 		     : [cpu] "r"(cpu), [cpu_id] "m"(rseq->cpu_id), [m] "r"(m), [block] "r"(block),
 		       [entry] "r"(entry)
-		     : "rax", "rcx", "memory", "cc"
+		     : "rax", "memory", "cc"
 		     : slow, again);
 	return TAKEN;
 slow:

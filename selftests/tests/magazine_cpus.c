@@ -137,19 +137,19 @@ TEST_F(cpus, the_magazines_of_a_cpu_that_went_are_drained_and_used_again)
 
 	ASSERT_EQ(stay_on(1), 0);
 	ASSERT_EQ(refill(&self->pool, C64, &offset, NULL), 0);
-	EXPECT_EQ(magazine_of(&self->pool, 1, C64)->count, 32);
+	EXPECT_EQ(held_in(&self->pool, 1, C64), 32);
 	ASSERT_EQ(stay_on(0), 0);
 	ASSERT_EQ(set_online(1, 0), 0);
 	/* Made while it is away: no block there, and a write to it is SIGBUS. */
 	ASSERT_EQ(enlist(&other, self->pool.fd), 0);
-	EXPECT_EQ(magazine_of(&other, 1, C64)->capacity, 0);
+	EXPECT_EQ(capacity_of(&other, 1, C64), 0);
 	EXPECT_EQ(fault_of(block_of(&other, 1), 1), SIGBUS);
 	EXPECT_EQ(fault_of(block_of(&other, 1) + BLOCK - 1, 0), 0);
 	EXPECT_EQ(fault_of(block_of(&other, 0), 1), 0);
 	EXPECT_EQ(fault_of(block_of(&other, 0) + 16 * KIB, 1), SIGBUS);
 	EXPECT_EQ(drain(&self->pool, 0, &slots), 0);
 	EXPECT_EQ(slots, 32);
-	EXPECT_EQ(magazine_of(&self->pool, 1, C64)->count, 0);
+	EXPECT_EQ(held_in(&self->pool, 1, C64), 0);
 	EXPECT_EQ(stat_of(self->pool.fd).unreachable, 0);
 	ASSERT_EQ(set_online(1, 1), 0);
 	ASSERT_EQ(stay_on(1), 0);
@@ -157,7 +157,7 @@ TEST_F(cpus, the_magazines_of_a_cpu_that_went_are_drained_and_used_again)
 	EXPECT_EQ(take(&self->pool, C64, &offset), 0);
 	/* The first refill there brings the block. */
 	EXPECT_EQ(refill(&other, C64, &offset, NULL), 0);
-	EXPECT_EQ(magazine_of(&other, 1, C64)->count, 32);
+	EXPECT_EQ(held_in(&other, 1, C64), 32);
 	EXPECT_EQ(fault_of(block_of(&other, 1) + 8 * KIB, 1), 0);
 	EXPECT_EQ(take(&other, C64, &offset), 0);
 	leave(&other);

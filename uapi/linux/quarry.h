@@ -59,29 +59,30 @@
  *    free objects that this client owns already, named by offset / 8. Taking one
  *    from it or putting one back needs no call: it is a restartable sequence
  *    (rseq(2)) on the magazine of the CPU that it runs on, which ends in one
- *    store to `count`. REFILL and FLUSH move the rest, half a magazine in one
+ *    store to `top`. REFILL and FLUSH move the rest, half a magazine in one
  *    call. To the kernel an object in a magazine and an object in use are the
  *    same: granted to this client, and back when it dies.
  *
  *      word        written by the client          written by the kernel
- *      count       in a sequence: its last store  REFILL, FLUSH, on the CPU that
+ *      top         in a sequence: its last store  REFILL, FLUSH, on the CPU that
  *                                                 they run on; a drain, by work on
  *                                                 that CPU (or for a CPU offline)
- *      entry[i]    in a sequence: i == count,     REFILL, before it raises count
- *                  before count is raised
- *      capacity,   never                          REFILL and FLUSH, likewise; it
- *      first                                      tunes them, and believes only
- *                                                 its own copy
- *      stop        never, but for a pool in       never
- *                  process ("host:"), which has
- *                  no kernel to run on a CPU
+ *      entries     in a sequence: the one at top, REFILL, before it raises top
+ *                  before top is raised
+ *      first, end  never, but for a pool in       REFILL and FLUSH, likewise; it
+ *                  process ("host:"), which has   tunes them, and believes only
+ *                  no kernel to run on a CPU: it  its own copy
+ *                  shuts a magazine by first
+ *                  0xffffffff and end 0
  *
- *    A sequence (a) is entered with its struct rseq_cs stored, (b) reads cpu_id,
- *    never mm_cid, and takes the slow path when it is not below `cpus`, (c) takes
- *    the slow path when `stop` is not 0, (d) takes it when `count` is 0 (to take)
- *    or not below `capacity` (to put), (e) reads or writes one entry and (f)
- *    stores count. It touches nothing but struct rseq, the block, and its own
- *    registers. The kernel aborts it when its thread is switched out, migrated
+ *    All three count in __u32 from the start of the block. A sequence (a) is entered
+ *    with its struct rseq_cs stored, (b) reads cpu_id, never mm_cid, and takes the slow
+ *    path when it is not below `cpus`, (c) reads top, (d) takes the slow path unless top
+ *    is above first (to take) or below end (to put), so that either bound also shuts
+ *    the magazine, (e) reads the entry below top or writes the one at top, and (f)
+ *    stores the new top. It touches nothing but struct rseq, the block, its own
+ *    registers and stack, and its process's private word that says where the block is.
+ *    The kernel aborts it when its thread is switched out, migrated
  *    or signalled: it starts again and nothing has happened. An interrupt, a
  *    fault or an IPI does not abort it; so the kernel never writes a magazine
  *    from one, nor from a shrinker or another client's exit.
@@ -681,16 +682,19 @@ struct quarry_client_area {
 
 /**
  * struct quarry_magazine - free objects of one client, CPU and size class
- * @count: entries that it holds
- * @capacity: most that it may hold
- * @first: bytes from the block's start to entry 0: an array of __u32, offset / 8
- * @stop: not 0: take the slow path
+ * @top: behind the last entry: it holds top - first
+ * @end: behind the last entry that it may hold
+ * @first: its first entry
+ * @reserved: 0
+ *
+ * Indices of __u32 in the block; an entry is an object's offset / 8. All zero (a block
+ * without memory): empty and full.
  */
 struct quarry_magazine {
-	__u32 count;
-	__u32 capacity;
+	__u32 top;
+	__u32 end;
 	__u32 first;
-	__u32 stop;
+	__u32 reserved;
 };
 
 /**

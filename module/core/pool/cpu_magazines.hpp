@@ -9,17 +9,18 @@
 //   16384   14 large arrays of 2048 entries      8 KiB each, when a magazine grows into one
 //
 //   word                written by                           read by
-//   count               the client, in a sequence; here      here, once a step, bounded by
-//                                                            the shadow's capacity
-//   entry[i], i < count the client, in a sequence; here      here, once each
-//   capacity, first     here, from the shadow, each time     never here: so what a client
+//   top                 the client, in a sequence; here      here, once a step, bounded by
+//                                                            the shadow's first and capacity
+//   entries below top   the client, in a sequence; here      here, once each
+//   first, end          here, from the shadow, each time     never here: so what a client
 //                                                            scribbles is mended by the next
 //                                                            refill or flush
 //   Shadow, pieces_     here                                 here
 //   armed_, wants_      here                                 anyone, as a hint
 //
-// A magazine is *armed* while its capacity is not 0 in the mapping: only then can a client
-// that keeps the rules put something in. A drain disarms what it has emptied, so that the
+// first, top and end count in entries from the start of the block: top - first are held, end -
+// first may be. A magazine is *armed* while its words are not 0: only then can a client that
+// keeps the rules put something in. A drain disarms what it has emptied, so that the
 // next one passes it by; the next refill or flush arms it again.
 //
 // It begins with kMinMagazine entries. Four refills or flushes within 10 ms double it, up to
@@ -48,10 +49,10 @@ using MagazineEntry = std::atomic<u32>;  // offset / 8
 
 // What the client maps: struct quarry_magazine of the ABI.
 struct UserMagazine {
-    std::atomic<u32> count;
-    std::atomic<u32> capacity;
+    std::atomic<u32> top;
+    std::atomic<u32> end;
     std::atomic<u32> first;
-    std::atomic<u32> stop;
+    std::atomic<u32> reserved;
 };
 static_assert(sizeof(UserMagazine) == 16 && sizeof(MagazineEntry) == 4);
 static_assert(std::atomic<u32>::is_always_lock_free);
@@ -112,16 +113,15 @@ public:
     // full; answers how many. Arms it. n at most kStepEntries.
     u32 put(u32 c, const Offset* objects, u32 n) {
         Shadow& s = arm(c);
-        UserMagazine& m = magazine(c);
         const u32 capacity = s.capacity.load(std::memory_order_relaxed);
-        const u32 count = bounded(m, capacity);
+        const u32 count = bounded(c, capacity);
         const u32 half = capacity / 2;
         const u32 room = count < half ? half - count : 0;
         if (n > room) n = room;
         for (u32 i = 0; i < n; ++i)
             s.entries[count + i].store(static_cast<u32>(objects[n - 1 - i] / kGrain),
                                        std::memory_order_relaxed);
-        publish(m, c, count + n);
+        publish(c, count + n);
         return n;
     }
 
@@ -130,12 +130,11 @@ public:
     // `left`.
     u32 take(u32 c, u32 at, u32 n, u32 keep, Offset* out, u32& left) {
         Shadow& s = shadow_[c];
-        UserMagazine& m = magazine(c);
         const u32 capacity = is_armed(c) ? s.capacity.load(std::memory_order_relaxed) : 0;
-        const u32 count = bounded(m, capacity);
+        const u32 count = bounded(c, capacity);
         left = count;
         if (count <= keep) {
-            if (is_armed(c)) publish(m, c, count);
+            if (is_armed(c)) publish(c, count);
             return 0;
         }
         if (n > count - keep) n = count - keep;
@@ -148,7 +147,7 @@ public:
             s.entries[at + i].store(s.entries[count - moved + i].load(std::memory_order_relaxed),
                                     std::memory_order_relaxed);
         left = count - n;
-        publish(m, c, left);
+        publish(c, left);
         return n;
     }
 
@@ -162,19 +161,20 @@ public:
         s.since = now();
         if (then == 0 || s.since - then >= kBurstNs) return;
         const u32 capacity = s.capacity.load(std::memory_order_relaxed);
-        const u32 count = bounded(magazine(c), capacity);
+        const u32 count = bounded(c, capacity);
         if (capacity * 2 > most_entries(slot_bytes)) return;
         if (!s.piece && !move_to_piece(c, count)) return;
         s.capacity.store(static_cast<u16>(capacity * 2), std::memory_order_relaxed);
-        publish(magazine(c), c, count);
+        publish(c, count);
     }
 
     // It is empty: until the next refill or flush nothing can be put into it.
     void disarm(u32 c, bool shrink) {
         UserMagazine& m = magazine(c);
         Shadow& s = shadow_[c];
-        m.count.store(0, std::memory_order_relaxed);
-        m.capacity.store(0, std::memory_order_relaxed);
+        m.end.store(0, std::memory_order_relaxed);
+        m.first.store(0, std::memory_order_relaxed);
+        m.top.store(0, std::memory_order_relaxed);
         armed_.store(armed() & ~bit(c), std::memory_order_relaxed);
         s.uses = 0;
         s.since = 0;
@@ -228,10 +228,17 @@ private:
         return reinterpret_cast<MagazineEntry*>(base_ + bytes);
     }
 
-    // The client's word, read once.
-    static u32 bounded(const UserMagazine& m, u32 capacity) {
-        const u32 count = m.count.load(std::memory_order_relaxed);
-        return count < capacity ? count : capacity;
+    // Of entry 0, in entries from the block's start.
+    u32 first(u32 c) const {
+        const Shadow& s = shadow_[c];
+        return (s.piece ? piece_array(s.piece - 1) : small_array(c)) / sizeof(MagazineEntry);
+    }
+    // Entries, by the client's word, read once.
+    u32 bounded(u32 c, u32 capacity) {
+        const u32 top = magazine(c).top.load(std::memory_order_relaxed);
+        const u32 bottom = first(c);
+        if (top <= bottom) return 0;
+        return top - bottom < capacity ? top - bottom : capacity;
     }
 
     Shadow& arm(u32 c) {
@@ -240,17 +247,18 @@ private:
         if (!s.capacity.load(std::memory_order_relaxed))
             s.capacity.store(kMinMagazine, std::memory_order_relaxed);
         armed_.store(armed() | bit(c), std::memory_order_relaxed);
-        publish(magazine(c), c, 0);
+        publish(c, 0);
         return s;
     }
 
-    // Entries before count: who reads the words from another CPU finds what count promises.
-    void publish(UserMagazine& m, u32 c, u32 count) {
-        const Shadow& s = shadow_[c];
-        const u32 first = s.piece ? piece_array(s.piece - 1) : small_array(c);
-        m.first.store(first, std::memory_order_relaxed);
-        m.capacity.store(s.capacity.load(std::memory_order_relaxed), std::memory_order_relaxed);
-        m.count.store(count, std::memory_order_release);
+    // Entries before top: who reads the words from another CPU finds what top promises.
+    void publish(u32 c, u32 count) {
+        UserMagazine& m = magazine(c);
+        const u32 bottom = first(c);
+        m.first.store(bottom, std::memory_order_relaxed);
+        m.end.store(bottom + shadow_[c].capacity.load(std::memory_order_relaxed),
+                    std::memory_order_relaxed);
+        m.top.store(bottom + count, std::memory_order_release);
     }
 
     // False: not now. None is free (then one is wanted), or too many entries would move.
