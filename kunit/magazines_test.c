@@ -29,35 +29,35 @@ static void half_a_magazine_moves_and_all_of_it_is_counted(struct kunit *test)
 	u32 filled, i;
 
 	KUNIT_ASSERT_EQ(test, quarry_client_refill(client, C64, &one, &filled), 0);
-	KUNIT_EXPECT_EQ(test, filled, 32U);
-	KUNIT_EXPECT_EQ(test, held_in(client, C64), 32U);
+	KUNIT_EXPECT_EQ(test, filled, 31U);
+	KUNIT_EXPECT_EQ(test, held_in(client, C64), 31U);
 	KUNIT_EXPECT_EQ(test, capacity_of(client, C64), (u32)QUARRY_MIN_MAGAZINE);
-	for (i = 1; i <= 32; i++) {
+	for (i = 1; i <= 31; i++) {
 		KUNIT_ASSERT_TRUE(test, pop(client, C64, &other));
 		KUNIT_EXPECT_EQ(test, other, one + 64 * i);
 	}
 	KUNIT_EXPECT_FALSE(test, pop(client, C64, &other));
-	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)33);
-	for (i = 1; i <= 32; i++)
+	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)32);
+	for (i = 1; i <= 31; i++)
 		KUNIT_EXPECT_TRUE(test, push(client, C64, one + 64 * i));
-	/* Half full: only the object goes. */
+	/* Not half full: only the object goes. */
 	KUNIT_EXPECT_EQ(test, quarry_client_flush(client, C64, &one, &flushed, &blame), 0);
 	KUNIT_EXPECT_EQ(test, flushed.drained, 0U);
 	KUNIT_EXPECT_EQ(test, quarry_client_flush(client, C64, &one, &flushed, &blame), -EALREADY);
 	KUNIT_EXPECT_EQ(test, blame.offset, one);
-	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)32);
+	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)31);
 
 	stat = stat_of(pool);
-	KUNIT_EXPECT_EQ(test, stat.allocs, (u64)33);
+	KUNIT_EXPECT_EQ(test, stat.allocs, (u64)32);
 	KUNIT_EXPECT_EQ(test, stat.frees, (u64)1);
 	KUNIT_EXPECT_EQ(test, stat.refills, (u64)1);
 	KUNIT_EXPECT_EQ(test, stat.flushes, (u64)0);
 	KUNIT_EXPECT_EQ(test, stat.magazine_bytes,
 			(u64)num_online_cpus() * QUARRY_CORE_MAGAZINE_BASE);
 	KUNIT_EXPECT_EQ(test, quarry_client_drain(client, false, &slots, &slabs), 0);
-	KUNIT_EXPECT_EQ(test, slots, (u64)32);
+	KUNIT_EXPECT_EQ(test, slots, (u64)31);
 	stat = stat_of(pool);
-	KUNIT_EXPECT_EQ(test, stat.frees, (u64)33);
+	KUNIT_EXPECT_EQ(test, stat.frees, (u64)32);
 	KUNIT_EXPECT_EQ(test, stat.flushes, (u64)1);
 	KUNIT_EXPECT_EQ(test, stat.unreachable, (u64)0);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)0);
@@ -172,7 +172,7 @@ static void a_region_of_cached_objects_can_be_removed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, quarry_client_refill(client, C64, &pages, &filled), 0);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_give(client, one), 0);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_give(client, pages), 0);
-	KUNIT_EXPECT_EQ(test, held_in(client, C64), 32U);
+	KUNIT_EXPECT_EQ(test, held_in(client, C64), 31U);
 	KUNIT_EXPECT_EQ(test, quarry_region_remove(pool, 0, &pages), 0);
 	KUNIT_EXPECT_EQ(test, pages, (u64)8);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)0);
@@ -188,12 +188,12 @@ static void a_dead_clients_magazines_hold_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, quarry_client_refill(dead, 1, &one, &filled), -EINVAL);
 	KUNIT_ASSERT_EQ(test, quarry_client_refill(dead, 0, &one, &filled), 0);
 	quarry_client_reap(dead);
-	KUNIT_EXPECT_EQ(test, atomic64_read(&pool->reaped_objects), (s64)33);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&pool->reaped_objects), (s64)32);
 	KUNIT_EXPECT_EQ(test, quarry_client_refill(dead, 0, &one, &filled), -ESHUTDOWN);
 	KUNIT_EXPECT_EQ(test, quarry_client_alloc(heir, 64, 8, 101, held, &done), -ENOSPC);
 	KUNIT_EXPECT_EQ(test, done, 100U);
 	/* Its words still name what is the heir's now. */
-	KUNIT_EXPECT_EQ(test, held_in(dead, 0), 32U);
+	KUNIT_EXPECT_EQ(test, held_in(dead, 0), 31U);
 	KUNIT_EXPECT_EQ(test, quarry_client_drain(heir, true, &slots, &slabs), 0);
 	KUNIT_EXPECT_EQ(test, atomic64_read(&dead->refused), (s64)0);
 	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, pool), (u64)100);
@@ -329,7 +329,7 @@ static void wrong_arguments_of_refill_and_flush_have_their_errno(struct kunit *t
 	result_;								\
 })
 	KUNIT_EXPECT_EQ(test, CALL(QUARRY_IOC_REFILL, &refill, at), 0L);
-	KUNIT_EXPECT_EQ(test, refill.filled, 32U);
+	KUNIT_EXPECT_EQ(test, refill.filled, 31U);
 	flush.offset = refill.offset;
 	flush.flags = QUARRY_FLUSH_OBJECT;
 	KUNIT_EXPECT_EQ(test, CALL(QUARRY_IOC_FLUSH, &flush, at), 0L);

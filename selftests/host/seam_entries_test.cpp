@@ -299,13 +299,13 @@ TEST_F(Seam, MagazinesAreOpenedOnceFilledFlushedAndDrained) {
     EXPECT_EQ(quarry_core_refill(client, 48, &object, &filled, &pages, 0), QUARRY_E_INVALID);
     EXPECT_EQ(quarry_core_flush(client, 48, nullptr, &flushed, &why), QUARRY_E_INVALID);
     EXPECT_EQ(quarry_core_refill(client, 7, &object, &filled, &pages, 0), QUARRY_OK);
-    EXPECT_EQ(filled, 32u);
-    EXPECT_EQ(stat().objects, 33u);
+    EXPECT_EQ(filled, 31u);
+    EXPECT_EQ(stat().objects, 32u);
     auto& top = blocks.word(P::cpu(), 7 * 16);
-    const uint32_t first = top - 32;
-    top = first + 64;
+    const uint32_t first = top - 31;
+    top = first + 63;
     EXPECT_EQ(quarry_core_flush(client, 7, nullptr, &flushed, &why), QUARRY_OK);
-    EXPECT_EQ(flushed.drained, 32u);
+    EXPECT_EQ(flushed.drained, 31u);
     EXPECT_EQ(flushed.bad, 0u);
     EXPECT_EQ(quarry_core_flush(client, 7, &object, &flushed, &why), QUARRY_OK);
     EXPECT_EQ(stat().objects, 0u);
@@ -318,7 +318,7 @@ TEST_F(Seam, MagazinesAreOpenedOnceFilledFlushedAndDrained) {
     top = first;
     EXPECT_EQ(quarry_core_refill(client, 7, &object, &filled, &pages, 0), QUARRY_OK);
     quarry_core_magazines_drain_all(pool, 1, &drained);
-    EXPECT_EQ(drained.slots, 32u);
+    EXPECT_EQ(drained.slots, 31u);
     EXPECT_EQ(drained.magazines, 1u);
     EXPECT_EQ(drained.unreachable, 0u);
     EXPECT_EQ(reap(client), 1u);

@@ -54,7 +54,7 @@ TEST_F(magazines, sequences_and_calls_move_objects_and_stat_counts_them)
 
 	ASSERT_EQ(stay_on(0), 0);
 	ASSERT_EQ(refill(&self->pool, C64, &first, &filled), 0);
-	EXPECT_EQ(filled, QUARRY_MIN_MAGAZINE / 2);
+	EXPECT_EQ(filled, QUARRY_MIN_MAGAZINE / 2 - 1);
 	EXPECT_EQ(capacity_of(&self->pool, 0, C64), QUARRY_MIN_MAGAZINE);
 	for (int i = 0; i < 3000; i++) {
 		ASSERT_EQ(take(&self->pool, C64, &held[i]), 0);
@@ -174,9 +174,9 @@ TEST_F(magazines, the_area_cannot_be_split_moved_or_shrunk)
 	ASSERT_EQ(stay_on(0), 0);
 	ASSERT_EQ(refill(&self->pool, C64, &offset, NULL), 0);
 	EXPECT_EQ(madvise(area, self->pool.area_bytes, MADV_DONTNEED), 0);
-	EXPECT_EQ(held_in(&self->pool, 0, C64), QUARRY_MIN_MAGAZINE / 2);
+	EXPECT_EQ(held_in(&self->pool, 0, C64), QUARRY_MIN_MAGAZINE / 2 - 1);
 	EXPECT_EQ(give(&self->pool, C64, offset), 0);
-	EXPECT_EQ(held_in(&self->pool, 0, C64), QUARRY_MIN_MAGAZINE / 2 + 1);
+	EXPECT_EQ(held_in(&self->pool, 0, C64), QUARRY_MIN_MAGAZINE / 2);
 }
 
 /* Writes whatever it likes to all that it can write to, and makes calls. */
@@ -333,7 +333,7 @@ TEST_F(magazines, what_an_idle_client_caches_serves_a_busy_one_before_enospc)
 		ASSERT_EQ(stay_on(cpu), 0);
 		ASSERT_EQ(refill(&idle, 0, &offset, NULL), 0);
 	}
-	ASSERT_EQ(stat_of(idle.fd).client_objects, 66);
+	ASSERT_EQ(stat_of(idle.fd).client_objects, 64);
 	while (n < 1000 && !take(&busy, 0, &held[n]))
 		n++;
 	/* The idle one uses two. */
@@ -399,7 +399,7 @@ TEST_F(magazines, a_thousand_clients_of_one_pool_cost_what_they_may_and_are_drai
 	}
 	EXPECT_EQ(stat_of(self->pool.fd).magazine_bytes,
 		  before + 1000 * sysconf(_SC_NPROCESSORS_ONLN) * 16 * KIB);
-	EXPECT_GT(cached, 16 * 1000);
+	EXPECT_GT(cached, 15 * 1000);
 	EXPECT_EQ(stat_of(self->pool.fd).objects, 1000 + cached);
 	EXPECT_EQ(drain(&self->pool, QUARRY_DRAIN_POOL, &slots), 0);
 	/* What an emulated CPU cannot do in time another drain does. */

@@ -118,9 +118,9 @@ public:
         const u32 half = capacity / 2;
         const u32 room = count < half ? half - count : 0;
         if (n > room) n = room;
-        for (u32 i = 0; i < n; ++i)
-            s.entries[count + i].store(static_cast<u32>(objects[n - 1 - i] / kGrain),
-                                       std::memory_order_relaxed);
+        MagazineEntry* to = s.entries + count;
+        for (u32 i = n; i--; ++to)
+            to->store(static_cast<u32>(objects[i] / kGrain), std::memory_order_relaxed);
         publish(c, count + n);
         return n;
     }
@@ -141,11 +141,13 @@ public:
         if (at + n > count) at = count - n;
         const u32 above = count - (at + n);
         const u32 moved = above < n ? above : n;
-        for (u32 i = 0; i < n; ++i)
-            out[i] = u64{s.entries[at + i].load(std::memory_order_relaxed)} * kGrain;
-        for (u32 i = 0; i < moved; ++i)
-            s.entries[at + i].store(s.entries[count - moved + i].load(std::memory_order_relaxed),
-                                    std::memory_order_relaxed);
+        MagazineEntry* hole = s.entries + at;
+        const Offset* const end = out + n;
+        for (MagazineEntry* from = hole; out != end; ++from)
+            *out++ = u64{from->load(std::memory_order_relaxed)} * kGrain;
+        MagazineEntry* const behind = s.entries + count;
+        for (MagazineEntry* from = behind - moved; from != behind; ++from, ++hole)
+            hole->store(from->load(std::memory_order_relaxed), std::memory_order_relaxed);
         left = count - n;
         publish(c, left);
         return n;

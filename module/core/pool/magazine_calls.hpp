@@ -2,7 +2,7 @@
 //
 // What moves objects between a pool and its clients' magazines.
 //
-//   refill      one object for the caller, and up to half a magazine of this CPU
+//   refill      half a magazine: one object for the caller, the rest into the magazine of this CPU
 //   flush       what this CPU's magazine has beyond half goes home, and one object of the caller's
 //   drain       all that a client's magazines hold, on all CPUs
 //   drain_all   the same for all clients of the pool
@@ -72,11 +72,11 @@ public:
         auto* m = client.magazines.load(std::memory_order_acquire);
         CpuMagazines* here = m ? m->on(P::cpu()) : nullptr;
         const u32 capacity = here ? here->capacity(c) : 0;
-        u32 wanted = here ? (capacity ? capacity : kMinMagazine) / 2 : 0;
+        // Whole steps, the one included: then they are whole words of a slab.
+        const u32 wanted = here ? (capacity ? capacity : kMinMagazine) / 2 - 1 : 0;
 
-        Offset got[1 + kStepEntries];
-        u32 n = 1 + (wanted < kStepEntries ? wanted : kStepEntries);
-        n = pool_.take_some(client, c, n, got);
+        Offset got[kStepEntries];
+        u32 n = pool_.take_some(client, c, here ? kStepEntries : 1, got);
         if (n == 0) {
             const auto granted =
                 pool_.alloc(client, slot_bytes, kGrain, 1, got, Context::may_sleep, can_grow);
@@ -86,13 +86,11 @@ public:
         one = got[0];
         // Once for each call, whatever it brought.
         if (here) put(*m, client, c, got + 1, n - 1, true, filled);
-        while (filled < wanted && filled && filled % kStepEntries == 0) {
-            const u32 left = wanted - filled;
-            n = pool_.take_some(client, c, left < kStepEntries ? left : kStepEntries, got);
-            const u32 before = filled;
-            if (n == 0 || !put(*m, client, c, got, n, false, filled)) break;
-            if (filled == before) break;
+        // On while there is as much as was asked for, and room for it.
+        while (filled < wanted && (filled + 1) % kStepEntries == 0) {
             P::breathe();
+            n = pool_.take_some(client, c, kStepEntries, got);
+            if (n == 0 || !put(*m, client, c, got, n, false, filled)) break;
         }
         P::trace_refill(pool_.config().os, slot_bytes, 1 + filled, start ? P::ns() - start : 0);
         return {1, Error::none, 0};

@@ -28,8 +28,14 @@ public:
     using SlabT = Slab<ClientOwners>;
     static constexpr bool kStrayIsCorruption = true;
 
-    ClientOwners(Buddy<P>& buddy, ClientTable<P>& clients, Overflow<P>& overflow)
-        : buddy_(buddy), clients_(clients), overflow_(overflow), chain_(buddy) {}
+    // `tell_foreign`: somebody wants to know whose the slots were before.
+    ClientOwners(Buddy<P>& buddy, ClientTable<P>& clients, Overflow<P>& overflow,
+                 bool tell_foreign)
+        : buddy_(buddy),
+          clients_(clients),
+          overflow_(overflow),
+          chain_(buddy),
+          tell_foreign_(tell_foreign) {}
 
     Chain<P, ClientOwners>& chain() { return chain_; }
 
@@ -57,7 +63,7 @@ public:
         SlabGrant result{};
         result.duplicates = marks.owned(w, bits);
         bits &= ~result.duplicates;
-        result.foreign = marks.note_client(client.index());
+        result.foreign = marks.note_client(client.index()) && tell_foreign_;
         if (const u32 e = marks.entry_of(client.index())) {
             marks.grant(w, bits, e);
             result.granted = bits;
@@ -112,16 +118,6 @@ public:
         overflow_.remove(offset);
         --me.overflow_entries;
         return Error::none;
-    }
-
-    // release() for a slot that lies, most likely, in a slab where another was just released:
-    // true, and it is nobody's; false says nothing. The slab may be dead: then it has no owners.
-    bool release_near(SlabT& slab, Offset offset, Client<P>& me) {
-        if (offset - slab.base() >= slab.size_class().slab_bytes() || offset % kGrain) return false;
-        const SlotIndex slot = slab.slot_at(offset);
-        if (slot == slab.slots() || slab.state() == SlabState::quarantined) return false;
-        const u32 e = slab.marks().owner(slot);
-        return e && slab.marks().client(e) == me.index() && slab.marks().change(slot, e, 0);
     }
 
     // The slot is to's from here on. `entry` is to's entry in this slab, or 0: then the
@@ -198,6 +194,7 @@ private:
     ClientTable<P>& clients_;
     Overflow<P>& overflow_;
     Chain<P, ClientOwners> chain_;
+    const bool tell_foreign_;
 };
 
 }  // namespace quarry

@@ -384,10 +384,16 @@ private:
                               : slab.free() == slab.slots() ? SlabState::idle
                                                             : SlabState::partial;
         if (now != slab.state()) move(bin, slab, now);
+        const u64 step = slab.size_class().slot_bytes;
+        Offset next = slab.offset_of(word * 32) | (grant.foreign ? kForeign : 0);
+        // Mostly neighbours, often all: no search for each.
+        if (grant.granted == ~u32{0}) {
+            for (u32 i = 0; i < 32; ++i, next += step) out[i] = next;
+            return 32;
+        }
         u32 got = 0;
-        for (u32 left = grant.granted; left; left &= left - 1)
-            out[got++] = slab.offset_of(word * 32 + lowest_bit(left)) |
-                         (grant.foreign ? kForeign : 0);
+        for (u32 left = grant.granted; left; left >>= 1, next += step)
+            if (left & 1) out[got++] = next;
         return got;
     }
 
