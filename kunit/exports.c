@@ -8,6 +8,7 @@
 #include "../module/errors.h"
 #include "../module/ioctl.h"
 #include "../module/limits.h"
+#include "../module/magazine.h"
 #include "../module/pool.h"
 
 /* The seam. */
@@ -30,6 +31,14 @@ EXPORT_SYMBOL_GPL(quarry_core_free);
 EXPORT_SYMBOL_GPL(quarry_core_transfer);
 EXPORT_SYMBOL_GPL(quarry_core_resize);
 EXPORT_SYMBOL_GPL(quarry_core_range_meta_bytes);
+EXPORT_SYMBOL_GPL(quarry_core_region_place);
+EXPORT_SYMBOL_GPL(quarry_core_magazines_open);
+EXPORT_SYMBOL_GPL(quarry_core_magazines_bring);
+EXPORT_SYMBOL_GPL(quarry_core_magazines_prepare);
+EXPORT_SYMBOL_GPL(quarry_core_refill);
+EXPORT_SYMBOL_GPL(quarry_core_flush);
+EXPORT_SYMBOL_GPL(quarry_core_magazines_drain);
+EXPORT_SYMBOL_GPL(quarry_core_magazines_drain_all);
 EXPORT_SYMBOL_GPL(quarry_core_pool_stat);
 EXPORT_SYMBOL_GPL(quarry_core_pool_drain);
 EXPORT_SYMBOL_GPL(quarry_core_pool_verify);
@@ -75,6 +84,12 @@ EXPORT_SYMBOL_GPL(quarry_client_free);
 EXPORT_SYMBOL_GPL(quarry_client_transfer);
 EXPORT_SYMBOL_GPL(quarry_client_resize);
 EXPORT_SYMBOL_GPL(quarry_client_drain);
+EXPORT_SYMBOL_GPL(quarry_client_refill);
+EXPORT_SYMBOL_GPL(quarry_client_flush);
+EXPORT_SYMBOL_GPL(quarry_pool_relieve);
+EXPORT_SYMBOL_GPL(quarry_pool_stat);
+EXPORT_SYMBOL_GPL(quarry_magazines_open);
+EXPORT_SYMBOL_GPL(quarry_magazine_cpus);
 EXPORT_SYMBOL_GPL(quarry_limits_get);
 EXPORT_SYMBOL_GPL(quarry_account_get);
 EXPORT_SYMBOL_GPL(quarry_account_put);

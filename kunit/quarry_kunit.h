@@ -29,7 +29,9 @@ bool quarry_watch_filtered(const char *suite, const char *test);
  * @zeroed: bytes that the core had zeroed
  * @corruptions: reports
  * @order_faults: locks taken against the ranks, or two of one rank
- * @context_faults: metadata taken or a breath drawn under a lock
+ * @context_faults: metadata taken or a breath drawn under a lock; magazines of clients
+ *	touched from an interrupt, from reclaim or under a lock; a lock, memory or a breath
+ *	while they are
  * @longest_hold_ns: longest time that one lock was held, while timing is on
  */
 struct quarry_watch_counts {
@@ -47,6 +49,8 @@ struct quarry_watch_counts {
 };
 
 void quarry_watch_reset(void);
+/* What was brought about by intent: as if these context faults had not been. */
+void quarry_watch_forgive(s64 context_faults);
 void quarry_watch_read(struct quarry_watch_counts *counts);
 /* The block of metadata that was taken last, and its bytes as they were asked for. */
 void *quarry_watch_last_block(size_t *bytes);

@@ -53,6 +53,12 @@ void quarry_watch_reset(void)
 }
 EXPORT_SYMBOL_GPL(quarry_watch_reset);
 
+void quarry_watch_forgive(s64 context_faults)
+{
+	atomic64_sub(context_faults, &counts.context_faults);
+}
+EXPORT_SYMBOL_GPL(quarry_watch_forgive);
+
 void quarry_watch_read(struct quarry_watch_counts *out)
 {
 	*out = (struct quarry_watch_counts){
@@ -131,6 +137,9 @@ struct held {
 };
 static DEFINE_PER_CPU(struct held, held_locks);
 
+/* In an exclusive hold interrupts are off, so what is seen here is the caller's own. */
+static DEFINE_PER_CPU(bool, exclusive);
+
 static unsigned int slot_of(const struct quarry_os_lock *lock)
 {
 	return hash_ptr(lock, ilog2(RANK_SLOTS));
@@ -196,6 +205,9 @@ unsigned long __wrap_quarry_os_lock(struct quarry_os_lock *lock)
 	struct held *held = this_cpu_ptr(&held_locks);
 	int rank = find_rank(lock);
 
+	if (this_cpu_read(exclusive))
+		atomic64_inc(&counts.context_faults);
+
 	atomic64_inc(&counts.locks);
 	/* Unknown, out of order, or two of one rank. */
 	if (rank < 0 || (held->depth && held->rank[held->depth - 1] >= rank) ||
@@ -237,8 +249,31 @@ void __wrap_quarry_os_unlock(struct quarry_os_lock *lock, unsigned long flags)
 /* Under a lock interrupts are off, so a depth seen here is the caller's own. */
 static void check_unlocked(void)
 {
-	if (raw_cpu_read(held_locks.depth))
+	if (raw_cpu_read(held_locks.depth) || raw_cpu_read(exclusive))
 		atomic64_inc(&counts.context_faults);
+}
+
+unsigned int __real_quarry_os_exclusive_enter(unsigned long *flags);
+unsigned int __wrap_quarry_os_exclusive_enter(unsigned long *flags);
+unsigned int __wrap_quarry_os_exclusive_enter(unsigned long *flags)
+{
+	unsigned int cpu;
+
+	check_unlocked();
+	/* Magazines are a task's to write: never an interrupt's, reclaim's, or another's exit's. */
+	if (in_interrupt() || irqs_disabled() || current->flags & (PF_MEMALLOC | PF_EXITING))
+		atomic64_inc(&counts.context_faults);
+	cpu = __real_quarry_os_exclusive_enter(flags);
+	this_cpu_write(exclusive, true);
+	return cpu;
+}
+
+void __real_quarry_os_exclusive_leave(unsigned long flags);
+void __wrap_quarry_os_exclusive_leave(unsigned long flags);
+void __wrap_quarry_os_exclusive_leave(unsigned long flags)
+{
+	this_cpu_write(exclusive, false);
+	__real_quarry_os_exclusive_leave(flags);
 }
 
 void __real_quarry_os_breathe(void);

@@ -24,6 +24,7 @@
 #include "client.h"
 #include "errors.h"
 #include "limits.h"
+#include "magazine.h"
 #include "pool.h"
 #include "trace.h"
 
@@ -31,12 +32,13 @@ static atomic64_t last_client_id = ATOMIC64_INIT(0);
 
 /**
  * quarry_client_area_bytes() - length of a client area
+ * @pool: whose clients'
  *
- * Return: bytes, whole pages.
+ * Return: bytes, whole pages: the head, and a block for each CPU.
  */
-u32 quarry_client_area_bytes(void)
+u32 quarry_client_area_bytes(const struct quarry_pool *pool)
 {
-	return PAGE_ALIGN(sizeof(struct quarry_client_area));
+	return PAGE_SIZE + (quarry_magazine_cpus(pool) << QUARRY_CPU_BLOCK_SHIFT);
 }
 
 static int make_area(struct quarry_client *client)
@@ -51,11 +53,14 @@ static int make_area(struct quarry_client *client)
 		return -ENOMEM;
 	area = page_address(client->area);
 	area->abi_version = QUARRY_ABI_VERSION;
-	area->bytes = quarry_client_area_bytes();
+	area->bytes = quarry_client_area_bytes(client->pool);
 	area->pool_id = client->pool->id;
 	area->client_id = client->id;
 	area->max_bytes = client->pool->max_bytes;
 	area->kind = client->pool->kind;
+	area->cpus = quarry_magazine_cpus(client->pool);
+	area->blocks_offset = PAGE_SIZE;
+	area->block_bytes = 1U << QUARRY_CPU_BLOCK_SHIFT;
 	if (client->pool->kind == QUARRY_CORE_FIXED) {
 		/* One class, of the objects' own size. */
 		area->class_count = 1;
@@ -80,6 +85,8 @@ static void fold_counts(struct quarry_client *client)
 	pool->past.frees += atomic64_read(&client->frees);
 	pool->past.transfers += atomic64_read(&client->transfers);
 	pool->past.refused += atomic64_read(&client->refused);
+	pool->past.refills += atomic64_read(&client->refills);
+	pool->past.flushes += atomic64_read(&client->flushes);
 	pool->past_entered += atomic64_read(&client->entered);
 	xa_erase(&pool->clients, client->id);
 	write_sequnlock(&pool->fold);
@@ -92,6 +99,7 @@ static void free_client(struct quarry_client *client)
 
 	if (client->core)
 		quarry_core_client_destroy(client->core);
+	quarry_magazines_free(client);
 	if (client->account) {
 		quarry_uncharge(client->account, QUARRY_CHARGE_CLIENTS, 1);
 		quarry_account_put(client->account);

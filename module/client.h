@@ -29,6 +29,7 @@ struct page;
 struct pid;
 struct poll_table_struct;
 struct quarry_account;
+struct quarry_magazines;
 struct quarry_pool;
 struct vm_area_struct;
 
@@ -49,7 +50,8 @@ struct vm_area_struct;
  * @dead: no call may begin; under @calls
  * @connected: the area was mapped
  * @reaped: all is back
- * @area: the page of the client area
+ * @area: the first page of the client area
+ * @magazines: the memory behind the rest of it (magazine.c); NULL: none
  * @area_maps: mappings of it: one, or for a moment two while mremap fails
  * @entered: calls begun, the reap included
  * @left: calls ended
@@ -57,6 +59,8 @@ struct vm_area_struct;
  * @frees: objects freed
  * @transfers: objects moved
  * @refused: objects and calls refused
+ * @refills: magazines refilled
+ * @flushes: magazines flushed
  * @weighed: bytes of this client in the pool's @used
  * @seen_deaths: reaps of the pool that are acknowledged
  * @seen_corruptions: corruptions that are acknowledged
@@ -80,6 +84,7 @@ struct quarry_client {
 	bool connected;
 	struct completion reaped;
 	struct page *area;
+	struct quarry_magazines *magazines;
 	atomic_t area_maps;
 
 	atomic64_t entered;
@@ -88,6 +93,8 @@ struct quarry_client {
 	atomic64_t frees;
 	atomic64_t transfers;
 	atomic64_t refused;
+	atomic64_t refills;
+	atomic64_t flushes;
 	atomic64_t weighed;
 
 	u64 seen_deaths;
@@ -107,7 +114,7 @@ struct quarry_client *quarry_client_find(struct quarry_pool *pool, u64 id);
 void quarry_client_put(struct quarry_client *client);
 void quarry_client_reap(struct quarry_client *client);
 bool quarry_client_exits(const struct quarry_client *client);
-u32 quarry_client_area_bytes(void);
+u32 quarry_client_area_bytes(const struct quarry_pool *pool);
 
 /* calls.c: what a client asks of its pool, on the kernel's own arrays. */
 int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 count,
@@ -119,6 +126,10 @@ int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *off
 			   u32 *done, struct quarry_blame *blame);
 int quarry_client_resize(struct quarry_client *client, u64 offset, u64 size, u64 *bytes,
 			 struct quarry_blame *blame);
+int quarry_client_refill(struct quarry_client *client, u32 class_index, u64 *offset, u32 *filled);
+int quarry_client_flush(struct quarry_client *client, u32 class_index, const u64 *object,
+			struct quarry_core_flushed *flushed, struct quarry_blame *blame);
+u64 quarry_pool_relieve(struct quarry_pool *pool);
 int quarry_client_drain(struct quarry_client *client, bool pool, u64 *slots, u64 *slabs);
 void quarry_client_refused(struct quarry_client *client, u32 call, int error,
 			   const struct quarry_blame *blame);

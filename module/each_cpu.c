@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The hook quarry_os_on_each_cpu: a function runs in the place of every CPU, so
- * that what that CPU's pinned callers own (per-CPU magazines) can be taken from
- * elsewhere. By work on an online CPU; for an offline one by the caller itself,
+ * The hooks quarry_os_on_each_cpu and _steps: a function runs in the place of every
+ * CPU, so that what that CPU's pinned callers own (per-CPU magazines) can be taken
+ * from elsewhere. By work on an online CPU; for an offline one by the caller itself,
  * hotplug being held off. At most 10 ms in all: a CPU that a real-time task
  * keeps is left out and counted.
  *
@@ -23,6 +23,7 @@
 #include <linux/mutex.h>
 #include <linux/overflow.h>
 #include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
@@ -39,7 +40,8 @@
 /*
  * QUEUED -> RUNNING by the worker, QUEUED -> ABANDONED by the caller: one wins.
  * The worker leaves RUNNING without having been preempted, so the caller may
- * spin for it; nothing of the caller's is used in any other state.
+ * spin for it: to DONE, or to QUEUED when there is another step to make. Nothing of
+ * the caller's is used in any other state.
  */
 enum quarry_visit_state {
 	QUARRY_VISIT_QUEUED,
@@ -61,7 +63,7 @@ struct quarry_visits {
 	struct completion done;
 	atomic_t left;
 	bool reserved;
-	void (*fn)(void *arg, unsigned int cpu);
+	int (*fn)(void *arg, unsigned int cpu);
 	void *arg;
 	struct quarry_visit visit[];
 };
@@ -137,41 +139,54 @@ static void quarry_visit_work(struct work_struct *work)
 {
 	struct quarry_visit *visit = container_of(work, struct quarry_visit, work);
 	struct quarry_visits *all = visit->all;
+	bool more;
 
-	preempt_disable();
-	/* Work may run elsewhere when its CPU goes away: then it visits nothing. */
-	if (smp_processor_id() == visit->cpu &&
-	    atomic_cmpxchg(&visit->state, QUARRY_VISIT_QUEUED, QUARRY_VISIT_RUNNING) ==
-		    QUARRY_VISIT_QUEUED) {
-		all->fn(all->arg, visit->cpu);
-		atomic_set_release(&visit->state, QUARRY_VISIT_DONE);
-	}
-	preempt_enable();
+	do {
+		more = false;
+		preempt_disable();
+		/* Work may run elsewhere when its CPU goes away: then it visits nothing. */
+		if (smp_processor_id() == visit->cpu &&
+		    atomic_cmpxchg(&visit->state, QUARRY_VISIT_QUEUED, QUARRY_VISIT_RUNNING) ==
+			    QUARRY_VISIT_QUEUED) {
+			more = all->fn(all->arg, visit->cpu);
+			atomic_set_release(&visit->state,
+					   more ? QUARRY_VISIT_QUEUED : QUARRY_VISIT_DONE);
+		}
+		preempt_enable();
+		if (more)
+			cond_resched();
+	} while (more);
 	if (atomic_dec_and_test(&all->left))
 		complete(&all->done);
 	kref_put(&all->refs, quarry_visits_free);
 }
 
-/* False: the CPU was not visited, and will not be. */
+/* False: the CPU was not visited to the end, and will not be. */
 static bool quarry_visit_end(struct quarry_visit *visit)
 {
-	if (atomic_cmpxchg(&visit->state, QUARRY_VISIT_QUEUED, QUARRY_VISIT_ABANDONED) ==
-	    QUARRY_VISIT_QUEUED)
-		return false;
-	while (atomic_read_acquire(&visit->state) != QUARRY_VISIT_DONE)
+	while (atomic_read_acquire(&visit->state) != QUARRY_VISIT_DONE) {
+		if (atomic_cmpxchg(&visit->state, QUARRY_VISIT_QUEUED, QUARRY_VISIT_ABANDONED) ==
+		    QUARRY_VISIT_QUEUED)
+			return false;
 		cpu_relax();
+	}
 	return true;
 }
 
-static void quarry_visit_here(void (*fn)(void *arg, unsigned int cpu), void *arg,
+static void quarry_visit_here(int (*fn)(void *arg, unsigned int cpu), void *arg,
 			      unsigned int cpu)
 {
-	preempt_disable();
-	fn(arg, cpu);
-	preempt_enable();
+	int more;
+
+	do {
+		preempt_disable();
+		more = fn(arg, cpu);
+		preempt_enable();
+		cond_resched();
+	} while (more);
 }
 
-unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void *arg)
+unsigned int quarry_os_on_each_cpu_steps(int (*fn)(void *arg, unsigned int cpu), void *arg)
 {
 	struct quarry_visits *all;
 	unsigned int cpu, i, queued = 0, missed = 0;
@@ -217,4 +232,24 @@ unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void
 	cpus_read_unlock();
 	mutex_unlock(&quarry_each_cpu_lock);
 	return missed;
+}
+
+struct quarry_once {
+	void (*fn)(void *arg, unsigned int cpu);
+	void *arg;
+};
+
+static int quarry_do_once(void *arg, unsigned int cpu)
+{
+	struct quarry_once *once = arg;
+
+	once->fn(once->arg, cpu);
+	return 0;
+}
+
+unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void *arg)
+{
+	struct quarry_once once = { .fn = fn, .arg = arg };
+
+	return quarry_os_on_each_cpu_steps(quarry_do_once, &once);
 }

@@ -5,6 +5,7 @@
  */
 #include <linux/cpumask.h>
 #include <linux/highmem.h>
+#include <linux/irqflags.h>
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
 #include <linux/log2.h>
@@ -190,6 +191,21 @@ unsigned int quarry_os_cpus(void)
 unsigned int quarry_os_cpu(void)
 {
 	return raw_smp_processor_id();
+}
+
+/*
+ * Interrupts off: what else could run here is an NMI. Threads that were in a restartable
+ * sequence on this CPU have been switched out, so theirs starts again.
+ */
+unsigned int quarry_os_exclusive_enter(unsigned long *flags)
+{
+	local_irq_save(*flags);
+	return smp_processor_id();
+}
+
+void quarry_os_exclusive_leave(unsigned long flags)
+{
+	local_irq_restore(flags);
 }
 
 void quarry_os_breathe(void)

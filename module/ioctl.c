@@ -36,6 +36,8 @@ static const struct {
 	[_IOC_NR(QUARRY_IOC_STAT)] = { quarry_ioctl_stat, ON_CLIENT | FROM_ANY },
 	[_IOC_NR(QUARRY_IOC_VERIFY)] = { quarry_ioctl_verify, ON_CLIENT },
 	[_IOC_NR(QUARRY_IOC_RESIZE)] = { quarry_ioctl_resize, ON_CLIENT },
+	[_IOC_NR(QUARRY_IOC_REFILL)] = { quarry_ioctl_refill, ON_CLIENT },
+	[_IOC_NR(QUARRY_IOC_FLUSH)] = { quarry_ioctl_flush, ON_CLIENT },
 };
 
 /**

@@ -52,6 +52,10 @@ int quarry_ioctl_info(struct quarry_call *call, void __user *user);
 int quarry_ioctl_create(struct quarry_call *call, void __user *user);
 int quarry_ioctl_join(struct quarry_call *call, void __user *user);
 
+/* ioctl_magazine.c */
+int quarry_ioctl_refill(struct quarry_call *call, void __user *user);
+int quarry_ioctl_flush(struct quarry_call *call, void __user *user);
+
 /* ioctl_object.c */
 int quarry_ioctl_alloc(struct quarry_call *call, void __user *user);
 int quarry_ioctl_free(struct quarry_call *call, void __user *user);

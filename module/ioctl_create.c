@@ -44,7 +44,7 @@ int quarry_ioctl_info(struct quarry_call *call, void __user *user)
 	info.abi_version = QUARRY_ABI_VERSION;
 	info.cpus = nr_cpu_ids;
 	info.features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED | QUARRY_FEATURE_REGION_REMOVE |
-			QUARRY_FEATURE_LOWMEM | QUARRY_FEATURE_RANGE;
+			QUARRY_FEATURE_LOWMEM | QUARRY_FEATURE_RANGE | QUARRY_FEATURE_MAGAZINES;
 	info.page_size = PAGE_SIZE;
 	info.class_count = min_t(u32, quarry_core_size_classes(&sizes), QUARRY_MAX_CLASSES);
 	for (i = 0; i < info.class_count; i++)
@@ -263,7 +263,7 @@ int quarry_ioctl_create(struct quarry_call *call, void __user *user)
 	}
 	create.fd = fd;
 	create.max_bytes = pool->max_bytes;
-	create.client_area_bytes = quarry_client_area_bytes();
+	create.client_area_bytes = quarry_client_area_bytes(pool);
 	create.pool_id = pool->id;
 	create.client_id = client->id;
 	return hand_over(fd, file, QUARRY_ANSWER(user, &create));
@@ -304,7 +304,7 @@ int quarry_ioctl_join(struct quarry_call *call, void __user *user)
 	}
 	join.kind = pool->kind;
 	join.fd = fd;
-	join.client_area_bytes = quarry_client_area_bytes();
+	join.client_area_bytes = quarry_client_area_bytes(pool);
 	join.max_bytes = pool->max_bytes;
 	join.pool_id = pool->id;
 	join.client_id = client->id;

@@ -6,6 +6,7 @@
 #include "client.h"
 #include "each_cpu.h"
 #include "limits.h"
+#include "magazine.h"
 #include "pool.h"
 
 static int __init quarry_init(void)
@@ -16,11 +17,16 @@ static int __init quarry_init(void)
 	err = quarry_each_cpu_init();
 	if (err)
 		return err;
+	err = quarry_magazines_init();
+	if (err)
+		goto each_cpu;
 	quarry_debugfs_init();
 	err = quarry_chrdev_init();
 	if (!err)
 		return 0;
 	quarry_debugfs_exit();
+	quarry_magazines_exit();
+each_cpu:
 	quarry_each_cpu_exit();
 	return err;
 }
@@ -29,6 +35,7 @@ static void __exit quarry_exit(void)
 {
 	quarry_chrdev_exit();
 	quarry_debugfs_exit();
+	quarry_magazines_exit();
 	quarry_each_cpu_exit();
 	/* What was retired goes by RCU, and clients by calls of this module's. */
 	rcu_barrier();

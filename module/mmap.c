@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Mappings: the pool's memory at offset 0, a client's own area at
- * QUARRY_CLIENT_AREA_OFFSET.
+ * QUARRY_CLIENT_AREA_OFFSET, the class table (classes.c) at QUARRY_CLASS_TABLE_OFFSET.
  *
  * Pool memory: all of the offset space may be mapped, before there are pages;
  * a fault only finds a page, it never makes one. Pages are neither special nor
@@ -9,7 +9,7 @@
  * mapping: contents, no right to any call.
  *
  * Client area: whoever ends it ends the client, so it cannot be split, moved or
- * inherited.
+ * inherited. Its pages behind the head are the magazines' (magazine.c).
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -17,6 +17,7 @@
 
 #include "client.h"
 #include "compat.h"
+#include "magazine.h"
 #include "pool.h"
 
 static vm_fault_t pool_fault(struct vm_fault *fault)
@@ -51,9 +52,10 @@ static int map_pool(struct quarry_client *client, struct vm_area_struct *vma)
 static vm_fault_t area_fault(struct vm_fault *fault)
 {
 	struct quarry_client *client = fault->vma->vm_file->private_data;
+	unsigned long index = fault->pgoff - (QUARRY_CLIENT_AREA_OFFSET >> PAGE_SHIFT);
 
-	if (fault->pgoff != QUARRY_CLIENT_AREA_OFFSET >> PAGE_SHIFT)
-		return VM_FAULT_SIGBUS;
+	if (index)
+		return quarry_magazines_fault(client, fault, index - 1);
 	get_page(client->area);
 	fault->page = client->area;
 	return 0;
@@ -95,6 +97,7 @@ static const struct vm_operations_struct area_vm_ops = {
 	.may_split = area_may_split,
 	.mremap = area_mremap,
 	.fault = area_fault,
+	.page_mkwrite = quarry_area_mkwrite,
 };
 
 static int map_area(struct quarry_client *client, struct vm_area_struct *vma)
@@ -102,13 +105,17 @@ static int map_area(struct quarry_client *client, struct vm_area_struct *vma)
 	int err;
 
 	if (vma->vm_pgoff != QUARRY_CLIENT_AREA_OFFSET >> PAGE_SHIFT ||
-	    vma->vm_end - vma->vm_start != quarry_client_area_bytes())
+	    vma->vm_end - vma->vm_start != quarry_client_area_bytes(client->pool))
 		return -EINVAL;
 	/* The mm's write lock, held here, leaves only one to try. */
 	if (atomic_read(&client->area_maps))
 		return -EBUSY;
 	quarry_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, 0);
 	err = vm_insert_page(vma, vma->vm_start, client->area);
+	if (!err)
+		err = quarry_magazines_open(client);
+	if (!err)
+		err = quarry_magazines_map(client, vma);
 	if (err)
 		return err;
 	vma->vm_ops = &area_vm_ops;
@@ -118,14 +125,15 @@ static int map_area(struct quarry_client *client, struct vm_area_struct *vma)
 }
 
 /**
- * quarry_mmap() - map the pool's memory or the client's area
+ * quarry_mmap() - map the pool's memory, the client's area or the class table
  * @file: the client's
  * @vma: the mapping
  *
  * Context: task, mmap_lock held for writing.
  * Return: 0; -EXDEV from another mm, -ESHUTDOWN after the reap, -EINVAL when
  * private, of the wrong length or beyond the pool, -EBUSY for a second area,
- * -EOPNOTSUPP for the memory of a range pool, which is not Quarry's, -ENOMEM.
+ * -EACCES for a class table to write to, -EOPNOTSUPP for memory and classes of a
+ * range pool, whose memory is not Quarry's, -ENOMEM.
  */
 int quarry_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -137,6 +145,8 @@ int quarry_mmap(struct file *file, struct vm_area_struct *vma)
 		return -ESHUTDOWN;
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
+	if (vma->vm_pgoff >= QUARRY_CLASS_TABLE_OFFSET >> PAGE_SHIFT)
+		return quarry_classes_map(client->pool, vma);
 	if (vma->vm_pgoff >= QUARRY_CLIENT_AREA_OFFSET >> PAGE_SHIFT)
 		return map_area(client, vma);
 	return map_pool(client, vma);

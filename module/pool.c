@@ -9,6 +9,7 @@
 #include "client.h"
 #include "errors.h"
 #include "limits.h"
+#include "magazine.h"
 #include "pool.h"
 #include "trace.h"
 
@@ -79,6 +80,7 @@ static void free_pool(struct quarry_pool *pool)
 {
 	if (pool->core)
 		quarry_core_pool_destroy(pool->core, quarry_extent_forget);
+	quarry_classes_free(pool);
 	irq_work_sync(&pool->wake);
 	xa_destroy(&pool->clients);
 	if (pool->inode)
@@ -237,6 +239,9 @@ int quarry_pool_create(const struct quarry_pool_config *config, struct quarry_po
 		goto fail;
 	}
 	err = make_core(pool, config);
+	if (err)
+		goto fail;
+	err = quarry_classes_init(pool);
 	if (err)
 		goto fail;
 	err = fill_pool(pool, config->bytes);

@@ -42,12 +42,16 @@ struct quarry_client;
  * @frees: objects freed by their owners
  * @transfers: objects moved
  * @refused: objects and calls refused
+ * @refills: magazines refilled
+ * @flushes: magazines flushed
  */
 struct quarry_counts {
 	u64 allocs;
 	u64 frees;
 	u64 transfers;
 	u64 refused;
+	u64 refills;
+	u64 flushes;
 };
 
 /**
@@ -74,6 +78,10 @@ struct quarry_counts {
  * @regions: struct quarry_extent, under @grow
  * @pages: in all regions; written under @grow
  * @growths: how often a region was added; written under @grow
+ * @classes: the class table's pages, CHUNK by CHUNK (classes.c), or NULL
+ * @classes_lock: zeroes are mapped, and pages of the table come, under it
+ * @classes_zeroes: a page of zeroes was mapped at some time
+ * @class_chunks: pages that the table has; written under @grow
  * @clients: by id; lookups under RCU
  * @living: clients not reaped
  * @fold: guards @past against readers while a client's counts move there
@@ -91,6 +99,10 @@ struct quarry_counts {
  * @reaped_objects: what they owned
  * @reaped_bytes: what they owned
  * @corruptions: reported by the core
+ * @drains: magazines emptied from elsewhere
+ * @drained: objects that came home so
+ * @unreachable: CPUs that could not be drained in time
+ * @magazine_bytes: memory of all clients' magazines
  * @wait: who polls
  * @wake: wakes @wait from where no lock of the scheduler may be taken
  * @dir: of debugfs
@@ -122,6 +134,11 @@ struct quarry_pool {
 	u64 pages;
 	u64 growths;
 
+	struct page **classes;
+	struct mutex classes_lock;
+	bool classes_zeroes;
+	u64 class_chunks;
+
 	struct xarray clients;
 	atomic_t living;
 	seqlock_t fold;
@@ -141,6 +158,10 @@ struct quarry_pool {
 	atomic64_t reaped_objects;
 	atomic64_t reaped_bytes;
 	atomic64_t corruptions;
+	atomic64_t drains;
+	atomic64_t drained;
+	atomic64_t unreachable;
+	atomic64_t magazine_bytes;
 
 	wait_queue_head_t wait;
 	struct irq_work wake;

@@ -19,8 +19,10 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "client.h"
 #include "errors.h"
 #include "limits.h"
+#include "magazine.h"
 #include "pool.h"
 #include "trace.h"
 
@@ -112,7 +114,12 @@ static int add_region(struct quarry_pool *pool, enum quarry_core_zone zone, int 
 	extent->pages = pages;
 	extent->zone = zone;
 	extent->mm = budget->mm;
-	err = quarry_errno(quarry_core_region_add(pool->core, pages, zone, extent, offset));
+	/* Its first slab may be made at once: the class table must reach so far. */
+	err = quarry_errno(quarry_core_region_place(pool->core, pages, offset));
+	if (!err)
+		err = quarry_classes_cover(pool, *offset, pages);
+	if (!err)
+		err = quarry_errno(quarry_core_region_add(pool->core, pages, zone, extent, offset));
 	if (err) {
 		/* The core's table of regions ends before the offset space does. */
 		if (err == -EUSERS)
@@ -340,18 +347,7 @@ static bool withdraw_extent(struct quarry_pool *pool, struct quarry_extent *exte
 	return false;
 }
 
-/**
- * quarry_region_remove() - take a region out of a pool and every address space
- * @pool: the pool
- * @offset: where the region starts
- * @pages: how many pages it had
- *
- * Context: task, no lock held.
- * Return: 0; -ERANGE, -ENXIO, -EBADSLT (a region holds it, but starts
- * elsewhere); -EBUSY when an object or a reference is left: then nothing has
- * changed; -EINTR when the caller is being killed.
- */
-int quarry_region_remove(struct quarry_pool *pool, u64 offset, u64 *pages)
+static int remove_region(struct quarry_pool *pool, u64 offset, u64 *pages)
 {
 	struct quarry_core_region region;
 	struct quarry_extent *extent;
@@ -386,6 +382,28 @@ out:
 	*pages = extent->pages;
 	free_extent(pool, extent);
 	return 0;
+}
+
+/**
+ * quarry_region_remove() - take a region out of a pool and every address space
+ * @pool: the pool
+ * @offset: where the region starts
+ * @pages: how many pages it had
+ *
+ * What lies free in clients' magazines does not keep a region.
+ *
+ * Context: task, no lock held.
+ * Return: 0; -ERANGE, -ENXIO, -EBADSLT (a region holds it, but starts
+ * elsewhere); -EBUSY when an object or a reference is left: then nothing has
+ * changed; -EINTR when the caller is being killed.
+ */
+int quarry_region_remove(struct quarry_pool *pool, u64 offset, u64 *pages)
+{
+	int err = remove_region(pool, offset, pages);
+
+	if (err == -EBUSY && quarry_pool_relieve(pool))
+		err = remove_region(pool, offset, pages);
+	return err;
 }
 
 /**

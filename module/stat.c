@@ -21,6 +21,8 @@ static void sum_counts(struct quarry_pool *pool, struct quarry_counts *sum)
 			sum->frees += atomic64_read(&client->frees);
 			sum->transfers += atomic64_read(&client->transfers);
 			sum->refused += atomic64_read(&client->refused);
+			sum->refills += atomic64_read(&client->refills);
+			sum->flushes += atomic64_read(&client->flushes);
 		}
 		rcu_read_unlock();
 	} while (read_seqretry(&pool->fold, seq));
@@ -54,11 +56,11 @@ void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,
 	stat->free_bytes = core.free_bytes;
 	stat->used_bytes = core.used_bytes;
 	stat->objects = core.objects;
-	stat->meta_bytes = core.meta_bytes;
+	stat->meta_bytes = core.meta_bytes + (READ_ONCE(pool->class_chunks) << PAGE_SHIFT);
 	stat->regions = core.regions;
 	stat->slabs = core.slabs;
 	stat->allocs = counts.allocs;
-	stat->frees = counts.frees;
+	stat->frees = counts.frees + atomic64_read(&pool->drained);
 	stat->refused = counts.refused;
 	stat->transfers = counts.transfers;
 	stat->reaps = atomic64_read(&pool->reaps);
@@ -67,6 +69,10 @@ void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,
 	stat->reaped_bytes = atomic64_read(&pool->reaped_bytes);
 	stat->corruptions = atomic64_read(&pool->corruptions);
 	stat->client_limit = pool->client_limit;
+	stat->refills = counts.refills;
+	stat->flushes = counts.flushes + atomic64_read(&pool->drains);
+	stat->magazine_bytes = atomic64_read(&pool->magazine_bytes);
+	stat->unreachable = atomic64_read(&pool->unreachable);
 	quarry_pool_name(pool, stat->name);
 }
 

@@ -4,6 +4,7 @@
 // each instantiating its part of the headers. One object, so that objtool sees no
 // template twice.
 #include "seam/pool.cpp"
+#include "seam/magazines.cpp"
 #include "seam/heap.cpp"
 #include "seam/object.cpp"
 #include "seam/reserve.cpp"

@@ -156,10 +156,40 @@ unsigned int quarry_os_cpu(void);
  * at a time. Context: task, no lock, not pinned, no reader.
  */
 unsigned int quarry_os_on_each_cpu(void (*fn)(void *arg, unsigned int cpu), void *arg);
+/*
+ * The same, with fn called again and again on each CPU until it answers 0; in between, the
+ * CPU is let go. A CPU whose fn has not answered 0 in time counts as out of reach, too.
+ */
+unsigned int quarry_os_on_each_cpu_steps(int (*fn)(void *arg, unsigned int cpu), void *arg);
 /* A long loop's breath: may sleep. Context: task, no lock, not pinned, no reader. */
 void quarry_os_breathe(void);
 /* Nanoseconds of a monotonic clock. */
 uint64_t quarry_os_ns(void);
+
+/*
+ * Nothing else runs on this CPU until leave, nor on its clients' magazines; answers the CPU's
+ * number. Nothing is locked, allocated or waited for in between. Context: task, or fn of
+ * on_each_cpu_steps; never an interrupt, never reclaim.
+ */
+unsigned int quarry_os_exclusive_enter(unsigned long *flags);
+void quarry_os_exclusive_leave(unsigned long flags);
+/*
+ * Memory of a client's magazines on one CPU, zeroed, which the client has mapped from then on:
+ * part 0, QUARRY_CORE_MAGAZINE_BASE bytes; then parts 1..QUARRY_CORE_MAGAZINE_PIECES of
+ * QUARRY_CORE_MAGAZINE_PIECE bytes. Each is given once, and stays until the client has been
+ * reaped. NULL: it was given, or is beyond the client's budget, or the system has none.
+ * `client` is the shim's. Context: task, no lock.
+ */
+void *quarry_os_magazine_memory(void *client, unsigned int cpu, unsigned int part);
+/* An entry of a magazine was no object of its client's; `error` as of quarry_core_free,
+ * or WRONG_SIZE: of another class. Context: any.
+ */
+void quarry_os_magazine_refused(void *client, int error, uint64_t offset, uint64_t owner);
+/*
+ * These pages are a slab of a size class from now on: `value` its index + 1; or, 0, are not
+ * any more. No object of them is anybody's at that moment. Context: any, no lock.
+ */
+void quarry_os_slab_class(void *pool, uint64_t offset, uint64_t pages, uint32_t value);
 
 /* Zeroes managed memory, which the core itself never touches. `pool` is the shim's. */
 void quarry_os_zero(void *pool, uint64_t offset, uint64_t bytes);
@@ -202,6 +232,11 @@ enum quarry_core_kind {
 /* Declared alignments of a range pool, and most ranges that one may have live. */
 #define QUARRY_CORE_RANGE_ALIGNS	3
 #define QUARRY_CORE_MAX_RANGES		(1U << 20)
+
+/* Memory of a client's magazines on one CPU, in bytes (quarry_os_magazine_memory). */
+#define QUARRY_CORE_MAGAZINE_BASE	(16U << 10)
+#define QUARRY_CORE_MAGAZINE_PIECE	(8U << 10)
+#define QUARRY_CORE_MAGAZINE_PIECES	14U
 
 enum quarry_core_zone {
 	QUARRY_CORE_NORMAL,
@@ -256,6 +291,8 @@ struct quarry_core_region {
  */
 int quarry_core_region_add(struct quarry_core_pool *pool, uint64_t pages,
 			   enum quarry_core_zone zone, void *cookie, uint64_t *offset);
+/* Where region_add would put it: what has to be ready before its first slab is. Errors: as there. */
+int quarry_core_region_place(struct quarry_core_pool *pool, uint64_t pages, uint64_t *offset);
 /*
  * Takes a region's pages out of the pool, so that nothing is allocated from it
  * (BUSY when anything is, after empty slabs were given back; then nothing has
@@ -337,6 +374,52 @@ int quarry_core_resize(struct quarry_core_client *client, uint64_t offset, uint6
 		       uint64_t *bytes, struct quarry_core_refusal *refusal);
 /* Metadata that a range pool of this shape takes when it is made; 0: there is none such. */
 uint64_t quarry_core_range_meta_bytes(const struct quarry_core_pool_config *config);
+
+/*
+ * A client's magazines: pool/magazine_calls.hpp. Context of all: task, no lock.
+ *
+ * open: once, before the others, which do nothing for a client without. `os_client` is handed
+ * back to the hooks. Errors: NOT_SUPPORTED (ranges; objects above 2048 bytes), NO_MEMORY,
+ * INITIALISED.
+ */
+int quarry_core_magazines_open(struct quarry_core_client *client, void *os_client);
+/* Memory for one CPU's block, where it has none and can have it. */
+void quarry_core_magazines_bring(struct quarry_core_client *client, unsigned int cpu);
+/* What the next refill or flush on this CPU wants: its block, or more room. Beside a reap, too. */
+void quarry_core_magazines_prepare(struct quarry_core_client *client);
+/*
+ * One object of a class for the caller, and up to half a magazine of this CPU. It succeeds
+ * when it has the one. Errors: INVALID (no such class), those of quarry_core_alloc with
+ * `pages` and `can_grow` as there.
+ */
+int quarry_core_refill(struct quarry_core_client *client, uint32_t class_index, uint64_t *object,
+		       uint32_t *filled, uint64_t *pages, int can_grow);
+struct quarry_core_flushed {
+	uint32_t drained;	/* entries taken from the magazine */
+	uint32_t bad;		/* of those, no objects of this client and class */
+	int bad_error;		/* of the first of them */
+	uint64_t bad_offset;
+};
+/*
+ * Half of this CPU's magazine goes home, and `object`, which may be NULL, after it. Errors:
+ * INVALID (no such class), those of quarry_core_free, for the object: flushed it has.
+ */
+int quarry_core_flush(struct quarry_core_client *client, uint32_t class_index,
+		      const uint64_t *object, struct quarry_core_flushed *flushed,
+		      struct quarry_core_refusal *refusal);
+struct quarry_core_drained {
+	uint64_t slots;		/* that came home */
+	uint64_t magazines;	/* that held something */
+	uint32_t unreachable;	/* CPUs, as of on_each_cpu_steps */
+};
+/*
+ * Empties one client's magazines on all CPUs, or all clients'. `pressure`: because memory is
+ * wanted, so they shrink. The client may be reaped meanwhile, but not destroyed.
+ */
+void quarry_core_magazines_drain(struct quarry_core_client *client, int pressure,
+				 struct quarry_core_drained *drained);
+void quarry_core_magazines_drain_all(struct quarry_core_pool *pool, int pressure,
+				     struct quarry_core_drained *drained);
 
 struct quarry_core_class_stat {
 	uint32_t size;

@@ -7,6 +7,7 @@
 
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <set>
 #include <unordered_map>
@@ -46,6 +48,7 @@ struct Records {
     std::mutex mutex;
     std::vector<HostPlatform::Report> reports;
     std::set<HostBacking*> backings;
+    std::map<std::pair<void*, u64>, u32> classes;
     u64 zeroed = 0;
 };
 Records& records() {
@@ -167,15 +170,79 @@ unsigned HostPlatform::on_each_cpu(void (*fn)(void*, unsigned), void* arg) {
     return 0;
 }
 
+unsigned HostPlatform::on_each_cpu_steps(int (*fn)(void*, unsigned), void* arg) {
+    struct Steps {
+        int (*fn)(void*, unsigned);
+        void* arg;
+        unsigned long long more[kCpus / 64];
+    } steps{fn, arg, {}};
+    unsigned missed = 0;
+    // Round after round, so that threads pin in between; as many as any drain needs.
+    for (bool more = true; more;) {
+        missed = on_each_cpu(
+            [](void* p, unsigned cpu) {
+                auto& s = *static_cast<Steps*>(p);
+                if (s.more[cpu / 64] >> cpu % 64 & 1) return;
+                if (!s.fn(s.arg, cpu)) s.more[cpu / 64] |= 1ull << cpu % 64;
+            },
+            &steps);
+        more = false;
+        for (unsigned i = 0; i < ever_taken_.load(std::memory_order_acquire); ++i)
+            more |= !(steps.more[i / 64] >> i % 64 & 1);
+    }
+    return missed;
+}
+
 void HostPlatform::breathe() {
     must_not_sleep("breathe");
     if (threads_now.load(std::memory_order_relaxed) > 1) sched_yield();
 }
 
 u64 HostPlatform::ns() {
+    if (const u64 now = frozen_.load()) return now;
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<u64>(now.tv_sec) * 1000000000u + static_cast<u64>(now.tv_nsec);
+}
+
+// ---- magazines ----
+
+HostBlocks::HostBlocks()
+    : blocks_(static_cast<unsigned char*>(mmap(nullptr, HostPlatform::kCpus * kBlockBytes,
+                                               PROT_READ | PROT_WRITE,
+                                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {}
+HostBlocks::~HostBlocks() { munmap(blocks_, HostPlatform::kCpus * kBlockBytes); }
+
+std::vector<HostBlocks::Refused> HostBlocks::take_refused() {
+    std::lock_guard guard(records().mutex);
+    return std::exchange(refused_, {});
+}
+void HostBlocks::note(const Refused& refused) {
+    std::lock_guard guard(records().mutex);
+    refused_.push_back(refused);
+}
+
+void* HostPlatform::magazine_memory(void* os, unsigned cpu, unsigned part) {
+    must_not_sleep("memory for magazines");
+    auto* blocks = static_cast<HostBlocks*>(os);
+    if (!blocks || blocks->budget.fetch_sub(1) <= 0) return nullptr;
+    if (blocks->given[cpu].fetch_or(1u << part) & 1u << part) return nullptr;
+    return blocks->block(cpu) +
+           (part ? QUARRY_CORE_MAGAZINE_BASE + (part - 1) * QUARRY_CORE_MAGAZINE_PIECE : 0);
+}
+
+void HostPlatform::magazine_refused(void* os, Error e, Offset offset, u64 owner) {
+    if (auto* blocks = static_cast<HostBlocks*>(os)) blocks->note({e, offset, owner});
+}
+
+void HostPlatform::slab_class(void* os, Offset offset, u64 pages, u32 value) {
+    std::lock_guard guard(records().mutex);
+    for (u64 i = 0; i < pages; ++i) records().classes[{os, offset / 4096 + i}] = value;
+}
+u32 HostPlatform::class_of_page(void* os, u64 page) {
+    std::lock_guard guard(records().mutex);
+    const auto it = records().classes.find({os, page});
+    return it == records().classes.end() ? 0 : it->second;
 }
 
 // ---- locks ----
@@ -189,6 +256,7 @@ unsigned long HostPlatform::Lock::lock() {
         state_.meddle_at = QUARRY_LOCK_RANKS;
         state_.meddle(state_.meddler);
     }
+    if (state_.exclusive) die("a lock in an exclusive hold:", kRankNames[rank_]);
     if (state_.held && state_.ranks[state_.held - 1] >= rank_)
         die("lock order:", kRankNames[rank_], kRankNames[state_.ranks[state_.held - 1]]);
     for (unsigned spins = 0; held_.exchange(1, std::memory_order_acquire);)
@@ -229,6 +297,7 @@ bool HostPlatform::refused() {
 void* HostPlatform::meta_alloc(std::size_t bytes, Context context) {
     if (context == Context::may_sleep) must_not_sleep("a sleeping allocation");
     if (state_.held) die("an allocation with a lock held:", kRankNames[state_.ranks[state_.held - 1]]);
+    if (state_.exclusive) die("an allocation in an exclusive hold");
     if (bytes == 0) die("an allocation of nothing");
     std::lock_guard guard(books().mutex);
     if (refused()) return nullptr;

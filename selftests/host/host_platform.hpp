@@ -10,6 +10,8 @@
 //               Under ThreadSanitizer, or where the system call is refused, with locked ones
 //   on_each_cpu a thread that would pin its slot waits meanwhile (Dekker's two flags, the
 //               drainer's half of the fence again membarrier)
+//   exclusive   a pin in which nothing may be locked or allocated: the CPU of a thread is its
+//               slot, so a magazine has its thread and, in its place, the drains
 //   metadata    zeroed, 64-byte aligned (whole pages: to a page), tracked: a wrong size, a
 //               second free, a block left over are found; the n-th allocation can be refused
 //   locks       spin, then yield. A lock of a rank not above those held aborts with the
@@ -57,10 +59,12 @@ struct ThreadState {
     u32 pins = 0;
     u32 held = 0;
     u32 slots = 0;
+    bool exclusive = false;
     quarry_lock_rank ranks[QUARRY_LOCK_RANKS] = {};
     quarry_lock_rank meddle_at = QUARRY_LOCK_RANKS;
     void (*meddle)(void*) = nullptr;
     void* meddler = nullptr;
+    void (*meddle_exclusive)(void*) = nullptr;
 };
 struct alignas(64) Slot {
     std::atomic<u64> epoch{0};
@@ -145,8 +149,28 @@ public:
     }
     // fn(arg, cpu) for each slot that was ever taken, while its thread is kept from pinning. One caller at a time.
     static unsigned on_each_cpu(void (*fn)(void* arg, unsigned cpu), void* arg);
+    // The same again and again, until fn answers 0; the thread may pin in between.
+    static unsigned on_each_cpu_steps(int (*fn)(void* arg, unsigned cpu), void* arg);
     static void breathe();
     static u64 ns();
+
+    static unsigned exclusive_enter() {
+        if (auto* meddle = std::exchange(state_.meddle_exclusive, nullptr)) meddle(state_.meddler);
+        const unsigned cpu = pin();
+        if (state_.exclusive) die("an exclusive hold inside another");
+        if (state_.held) die("an exclusive hold under a lock");
+        state_.exclusive = true;
+        return cpu;
+    }
+    static void exclusive_leave(unsigned) {
+        state_.exclusive = false;
+        unpin();
+    }
+    static unsigned exclusive_cpu(unsigned cpu) { return cpu; }
+    // From the HostBlocks that the client's `os` is; counted refusals otherwise.
+    static void* magazine_memory(void* os, unsigned cpu, unsigned part);
+    static void magazine_refused(void* os, Error e, Offset offset, u64 owner);
+    static void slab_class(void* os, Offset offset, u64 pages, u32 value);
 
     static void zero(void* os, Offset offset, u64 bytes);
     static void corruption(void* os, quarry_corruption what, Offset offset, u64 client);
@@ -189,6 +213,12 @@ public:
         state_.meddler = arg;
     }
 
+    // The same when this thread is about to enter an exclusive hold.
+    static void meddle_before_exclusive(void (*fn)(void*), void* arg) {
+        state_.meddle_exclusive = fn;
+        state_.meddler = arg;
+    }
+
     // Frees everything retired; waits for readers of other threads.
     static void settle();
     // Metadata out, retired blocks included until they are freed.
@@ -208,6 +238,8 @@ public:
     };
     // What was reported since the last call. A report that nobody takes fails its test.
     static std::vector<Report> take_corruptions();
+    // The class table of the pool whose `os` this is: value of the page, 0 when never told.
+    static u32 class_of_page(void* os, u64 page);
 
     static u64 zeroed_bytes();
     static void reset_zeroed();
@@ -216,6 +248,8 @@ public:
     static u64 remote_frees() { return trace_.remote_frees.load(); }
     static u64 refilled() { return trace_.refilled.load(); }
     static u64 drained() { return trace_.drained.load(); }
+    // What ns() answers from now on; 0: the clock's own.
+    static void freeze_time(u64 ns) { frozen_.store(ns); }
     static void set_timed(bool timed) { trace_.timed.store(timed); }
 
     // Most slots noted under one hold since the last reset.
@@ -261,6 +295,7 @@ private:
     static std::atomic<u64> epoch_;
     static const bool asymmetric_;
     static Trace trace_;
+    static inline std::atomic<u64> frozen_{0};
     static std::atomic<unsigned> ever_taken_;  // slots below it were taken at some time
 };
 
@@ -277,6 +312,38 @@ public:
 
 private:
     std::vector<unsigned char> memory_;
+};
+
+// The memory of one client's magazines, as the client sees it: a block of 128 KiB a CPU.
+class HostBlocks {
+public:
+    static constexpr std::size_t kBlockBytes = std::size_t{1} << 17;
+
+    HostBlocks();
+    ~HostBlocks();
+    HostBlocks(const HostBlocks&) = delete;
+    HostBlocks& operator=(const HostBlocks&) = delete;
+
+    unsigned char* block(unsigned cpu) { return blocks_ + cpu * kBlockBytes; }
+    std::atomic<u32>& word(unsigned cpu, u32 byte) {
+        return *reinterpret_cast<std::atomic<u32>*>(block(cpu) + byte);
+    }
+    // Parts that may still be given; the rest are refused.
+    std::atomic<int> budget{1 << 20};
+    std::atomic<u32> given[HostPlatform::kCpus] = {};
+
+    struct Refused {
+        Error error;
+        Offset offset;
+        u64 owner;
+    };
+    std::vector<Refused> take_refused();
+
+private:
+    friend class HostPlatform;
+    void note(const Refused& refused);
+    unsigned char* blocks_;
+    std::vector<Refused> refused_;
 };
 
 static_assert(Platform<HostPlatform>);

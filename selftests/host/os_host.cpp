@@ -40,6 +40,20 @@ unsigned int quarry_os_cpu(void) { return P::cpu(); }
 unsigned int quarry_os_on_each_cpu(void (*fn)(void* arg, unsigned int cpu), void* arg) {
     return P::on_each_cpu(fn, arg);
 }
+unsigned int quarry_os_on_each_cpu_steps(int (*fn)(void* arg, unsigned int cpu), void* arg) {
+    return P::on_each_cpu_steps(fn, arg);
+}
+unsigned int quarry_os_exclusive_enter(unsigned long*) { return P::exclusive_enter(); }
+void quarry_os_exclusive_leave(unsigned long) { P::exclusive_leave(0); }
+void* quarry_os_magazine_memory(void* client, unsigned int cpu, unsigned int part) {
+    return P::magazine_memory(client, cpu, part);
+}
+void quarry_os_magazine_refused(void* client, int error, uint64_t offset, uint64_t owner) {
+    P::magazine_refused(client, static_cast<quarry::Error>(error), offset, owner);
+}
+void quarry_os_slab_class(void* pool, uint64_t offset, uint64_t pages, uint32_t value) {
+    P::slab_class(pool, offset, pages, value);
+}
 void quarry_os_breathe(void) { P::breathe(); }
 uint64_t quarry_os_ns(void) { return P::ns(); }
 

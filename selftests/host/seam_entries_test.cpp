@@ -272,6 +272,73 @@ TEST_F(Seam, RefusedMetadataAtAnyEntryIsNoMemoryAndLeavesNothing) {
     }
 }
 
+TEST_F(Seam, MagazinesAreOpenedOnceFilledFlushedAndDrained) {
+    make(heap_config(), 64);
+    quarry::HostBlocks blocks;
+    quarry_core_drained drained{};
+    quarry_core_flushed flushed{};
+    quarry_core_refusal why{};
+    uint64_t object = 0, pages = 0;
+    uint32_t filled = 9;
+    // Without magazines the calls serve the one object.
+    quarry_core_magazines_prepare(client);
+    quarry_core_magazines_bring(client, 0);
+    EXPECT_EQ(quarry_core_refill(client, 7, &object, &filled, &pages, 0), QUARRY_OK);
+    EXPECT_EQ(filled, 0u);
+    EXPECT_EQ(quarry_core_flush(client, 7, &object, &flushed, &why), QUARRY_OK);
+    EXPECT_EQ(quarry_core_flush(client, 7, &object, &flushed, &why), QUARRY_E_ALREADY_FREE);
+    EXPECT_EQ(why.offset, object);
+    quarry_core_magazines_drain(client, 1, &drained);
+    EXPECT_EQ(drained.slots, 0u);
+
+    EXPECT_EQ(quarry_core_magazines_open(client, &blocks), QUARRY_OK);
+    EXPECT_EQ(quarry_core_magazines_open(client, &blocks), QUARRY_E_INITIALISED);
+    quarry_core_magazines_bring(client, P::kCpus);
+    quarry_core_magazines_bring(client, P::cpu());
+    EXPECT_EQ(blocks.given[P::cpu()], 1u);
+    EXPECT_EQ(quarry_core_refill(client, 48, &object, &filled, &pages, 0), QUARRY_E_INVALID);
+    EXPECT_EQ(quarry_core_flush(client, 48, nullptr, &flushed, &why), QUARRY_E_INVALID);
+    EXPECT_EQ(quarry_core_refill(client, 7, &object, &filled, &pages, 0), QUARRY_OK);
+    EXPECT_EQ(filled, 31u);
+    EXPECT_EQ(stat().objects, 32u);
+    auto& top = blocks.word(P::cpu(), 7 * 16);
+    const uint32_t first = top - 31;
+    top = first + 63;
+    EXPECT_EQ(quarry_core_flush(client, 7, nullptr, &flushed, &why), QUARRY_OK);
+    EXPECT_EQ(flushed.drained, 31u);
+    EXPECT_EQ(flushed.bad, 0u);
+    EXPECT_EQ(quarry_core_flush(client, 7, &object, &flushed, &why), QUARRY_OK);
+    EXPECT_EQ(stat().objects, 0u);
+    top = first + 33;  // one that was freed
+    EXPECT_EQ(quarry_core_flush(client, 7, nullptr, &flushed, &why), QUARRY_OK);
+    EXPECT_EQ(flushed.drained, 1u);
+    EXPECT_EQ(flushed.bad, 1u);
+    EXPECT_EQ(flushed.bad_error, QUARRY_E_ALREADY_FREE);
+    EXPECT_EQ(blocks.take_refused().size(), 1u);
+    top = first;
+    EXPECT_EQ(quarry_core_refill(client, 7, &object, &filled, &pages, 0), QUARRY_OK);
+    quarry_core_magazines_drain_all(pool, 1, &drained);
+    EXPECT_EQ(drained.slots, 31u);
+    EXPECT_EQ(drained.magazines, 1u);
+    EXPECT_EQ(drained.unreachable, 0u);
+    EXPECT_EQ(reap(client), 1u);
+    client = nullptr;
+    P::settle();
+}
+
+TEST_F(Seam, ARegionIsPlacedWhereItIsAddedThen) {
+    make(heap_config(), 64);
+    for (uint64_t pages : {1, 5, 64, 256}) {
+        uint64_t place = ~uint64_t{0}, added = 0;
+        ASSERT_EQ(quarry_core_region_place(pool, pages, &place), QUARRY_OK);
+        ASSERT_EQ(quarry_core_region_add(pool, pages, QUARRY_CORE_NORMAL, &cookie, &added),
+                  QUARRY_OK);
+        EXPECT_EQ(place, added);
+    }
+    uint64_t place = 0;
+    EXPECT_EQ(quarry_core_region_place(pool, 1024, &place), QUARRY_E_POOL_FULL);
+}
+
 TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeCall) {
     quarry_core_heap* heap = nullptr;
     ASSERT_EQ(quarry_core_heap_create(256, nullptr, &heap), QUARRY_OK);

@@ -216,6 +216,13 @@ unsigned quarry_os_on_each_cpu(void (*fn)(void*, unsigned), void* arg) {
     }
     return 0;
 }
+// No case here has magazines of clients.
+unsigned quarry_os_on_each_cpu_steps(int (*)(void*, unsigned), void*) { return 0; }
+unsigned quarry_os_exclusive_enter(unsigned long*) { return bench::pin(); }
+void quarry_os_exclusive_leave(unsigned long) { bench::unpin(); }
+void* quarry_os_magazine_memory(void*, unsigned, unsigned) { return nullptr; }
+void quarry_os_magazine_refused(void*, int, uint64_t, uint64_t) {}
+void quarry_os_slab_class(void*, uint64_t, uint64_t, uint32_t) {}
 void quarry_os_breathe(void) { reclaim(); }
 uint64_t quarry_os_ns(void) {
     timespec now;

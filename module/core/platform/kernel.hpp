@@ -41,6 +41,29 @@ struct KernelPlatform {
     static unsigned on_each_cpu(void (*fn)(void* arg, unsigned cpu), void* arg) {
         return quarry_os_on_each_cpu(fn, arg);
     }
+    static unsigned on_each_cpu_steps(int (*fn)(void* arg, unsigned cpu), void* arg) {
+        return quarry_os_on_each_cpu_steps(fn, arg);
+    }
+    struct Exclusive {
+        unsigned long flags;
+        unsigned cpu;
+    };
+    static Exclusive exclusive_enter() {
+        Exclusive state;
+        state.cpu = quarry_os_exclusive_enter(&state.flags);
+        return state;
+    }
+    static void exclusive_leave(const Exclusive& state) { quarry_os_exclusive_leave(state.flags); }
+    static unsigned exclusive_cpu(const Exclusive& state) { return state.cpu; }
+    static void* magazine_memory(void* os, unsigned cpu, unsigned part) {
+        return quarry_os_magazine_memory(os, cpu, part);
+    }
+    static void magazine_refused(void* os, Error e, Offset offset, u64 owner) {
+        quarry_os_magazine_refused(os, to_seam(e), offset, owner);
+    }
+    static void slab_class(void* os, Offset offset, u64 pages, u32 value) {
+        quarry_os_slab_class(os, offset, pages, value);
+    }
     static void breathe() { quarry_os_breathe(); }
     static u64 ns() { return quarry_os_ns(); }
 

@@ -40,6 +40,9 @@ struct PoolRefusal {
     u64 owner = 0;  // client id, or 0
 };
 
+template <Platform P>
+class ClientMagazines;  // client_magazines.hpp
+
 // Aligned, so that neighbours in a page share no line: each is its own task's.
 template <Platform P>
 class alignas(64) Client {
@@ -107,6 +110,7 @@ public:
     ChainLink head = kNoLink;   // under `lock`; range pools: a node's number, under their lock
     u32 overflow_entries = 0;   // under the overflow lock
     u32 slab_hint[kClasses];    // page of the slab last granted from, under its class lock
+    std::atomic<ClientMagazines<P>*> magazines{nullptr};  // set once; null: it has none
 
 private:
     u64 id_;

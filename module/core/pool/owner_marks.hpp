@@ -119,25 +119,26 @@ public:
     }
     // Takes everything that entry e owns among the 32 slots of bitmap word w.
     u32 strip(u32 w, u32 e) {
-        return strip_half(2 * w, e) | strip_half(2 * w + 1, e) << 16;
+        return strip_some(2 * w, 0xffff, e) | strip_some(2 * w + 1, 0xffff, e) << 16;
     }
-
-private:
-    static u32 nibble(u64 word, SlotIndex slot) {
-        return static_cast<u32>(word >> slot % 16 * 4) & 15;
-    }
-    u32 strip_half(u32 k, u32 e) {
+    // What entry e owns among these of the 16 slots of owner word k.
+    u32 strip_some(u32 k, u32 slots, u32 e) {
         std::atomic<u64>& word = words()[k];
         u64 seen = word.load(std::memory_order_acquire);
         for (;;) {
             const u64 pattern = u64{e} * 0x1111111111111111ull;
-            const u32 mine = ~gather_nibbles(seen ^ pattern) & 0xffff;
+            const u32 mine = ~gather_nibbles(seen ^ pattern) & slots;
             if (!mine) return 0;
             const u64 wanted = seen & ~(spread_to_nibbles(mine) * 15);
             if (word.compare_exchange_weak(seen, wanted, std::memory_order_acq_rel,
                                            std::memory_order_acquire))
                 return mine;
         }
+    }
+
+private:
+    static u32 nibble(u64 word, SlotIndex slot) {
+        return static_cast<u32>(word >> slot % 16 * 4) & 15;
     }
     std::atomic<u64>* words() { return reinterpret_cast<std::atomic<u64>*>(this + 1); }
     const std::atomic<u64>* words() const {

@@ -28,8 +28,14 @@ public:
     using SlabT = Slab<ClientOwners>;
     static constexpr bool kStrayIsCorruption = true;
 
-    ClientOwners(Buddy<P>& buddy, ClientTable<P>& clients, Overflow<P>& overflow)
-        : buddy_(buddy), clients_(clients), overflow_(overflow), chain_(buddy) {}
+    // `tell_foreign`: somebody wants to know whose the slots were before.
+    ClientOwners(Buddy<P>& buddy, ClientTable<P>& clients, Overflow<P>& overflow,
+                 bool tell_foreign)
+        : buddy_(buddy),
+          clients_(clients),
+          overflow_(overflow),
+          chain_(buddy),
+          tell_foreign_(tell_foreign) {}
 
     Chain<P, ClientOwners>& chain() { return chain_; }
 
@@ -57,7 +63,7 @@ public:
         SlabGrant result{};
         result.duplicates = marks.owned(w, bits);
         bits &= ~result.duplicates;
-        result.foreign = marks.note_client(client.index());
+        result.foreign = marks.note_client(client.index()) && tell_foreign_;
         if (const u32 e = marks.entry_of(client.index())) {
             marks.grant(w, bits, e);
             result.granted = bits;
@@ -75,6 +81,11 @@ public:
     u32 free_of_marks(SlabT& slab, u32 w, u32 bits) {
         return bits & ~slab.marks().owned(w, bits);
     }
+
+    // Clients read the class of a page in a table of the platform's: true from before the
+    // first grant until after the last slot came home. What is no size class is not told.
+    void made(const SlabT& slab, void* os) const { tell_class(slab, os, slab.class_index() + 1); }
+    void gone(const SlabT& slab, void* os) const { tell_class(slab, os, 0); }
 
     // The empty slab goes: its entries leave their clients' chains.
     void forget(SlabT& slab) {
@@ -172,10 +183,18 @@ public:
     }
 
 private:
+    static void tell_class(const SlabT& slab, void* os, u32 value) {
+        if constexpr (requires { P::slab_class(os, Offset{}, u64{}, u32{}); }) {
+            const SizeClass& c = slab.size_class();
+            if (c.slot_bytes <= kMaxSlot) P::slab_class(os, slab.base(), pages_of(c.order), value);
+        }
+    }
+
     Buddy<P>& buddy_;
     ClientTable<P>& clients_;
     Overflow<P>& overflow_;
     Chain<P, ClientOwners> chain_;
+    const bool tell_foreign_;
 };
 
 }  // namespace quarry

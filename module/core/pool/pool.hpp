@@ -16,6 +16,7 @@
 // The reaper is in reaper.hpp, the audit in pool_audit.hpp.
 #pragma once
 
+#include "client_magazines.hpp"
 #include "ownership.hpp"
 #include "range_pool.hpp"
 
@@ -65,11 +66,15 @@ public:
           fixed_class_(config.fixed ? fixed_class(config.object_size) : SizeClass{}),
           buddy_(config.max_pages),
           clients_(config.max_clients),
-          owners_(buddy_, clients_, overflow_),
+          owners_(buddy_, clients_, overflow_, config.zero_on_regrant),
           slabs_(buddy_, owners_, config.fixed ? &fixed_class_ : kSizeClasses.data(),
                  config.fixed ? 1 : kClasses, config.os, config.fixed ? ~u32{0} : Slabs::kKeepIdle) {}
 
-    ~Pool() { free_meta<P>(ranges_); }
+    ~Pool() {
+        free_meta<P>(ranges_);
+        if (auto* cursors = census_.cursors.load(std::memory_order_relaxed))
+            P::meta_free(cursors, P::cpus() * sizeof(*cursors));
+    }
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
 
@@ -128,6 +133,7 @@ public:
     Policy& owners() { return owners_; }
     ClientTable<P>& clients() { return clients_; }
     Overflow<P>& overflow() { return overflow_; }
+    MagazineCensus& census() { return census_; }
     // Null in pools of another kind.
     RangePool<P>* ranges() const { return ranges_; }
     // The offset space.
@@ -136,7 +142,8 @@ public:
     }
     u64 meta_bytes() {
         return sizeof(*this) + buddy_.meta_bytes() + slabs_.meta_bytes() + clients_.meta_bytes() +
-               overflow_.meta_bytes() + (ranges_ ? sizeof(*ranges_) + ranges_->meta_bytes() : 0);
+               overflow_.meta_bytes() + census_.meta_bytes.load(std::memory_order_relaxed) +
+               (ranges_ ? sizeof(*ranges_) + ranges_->meta_bytes() : 0);
     }
 
     // Fixed pools: pages that all of the objects need, in slabs; makes these slabs.
@@ -214,6 +221,65 @@ public:
         return g;
     }
 
+    // Up to n slots of class c as they come: nothing is reclaimed for them, no owner record
+    // of the last resort is used. Answers how many. Context: task.
+    u32 take_some(Client<P>& client, u32 c, u32 n, Offset* out) {
+        const u64 unit = slabs_.size_class(c).slot_bytes;
+        const u32 allowed = client.reserve(n, unit);
+        const u32 wanted = reserve_objects(allowed);
+        u32 got = 0;
+        while (got < wanted) {
+            {
+                ReadGuard<P> reader;
+                got += slabs_.take(c, wanted - got, client, out + got);
+            }
+            if (got == wanted || config_.fixed) break;
+            if (!ok(slabs_.add_slab(c, Zone::normal, Context::may_sleep, config_.zero_on_regrant)))
+                break;
+        }
+        finish_grants(out, got, unit);
+        if (got < allowed) client.unreserve((allowed - got) * unit);
+        if (got < wanted) objects_home(wanted - got);
+        client.count_granted(got);
+        return got;
+    }
+
+    // Sends slots of class c home, whatever their order; refused(e, offset, owner) is called
+    // for each that is no slot of this class and client, in their order. Answers how many.
+    // Context: any, as a reader.
+    //
+    // Neighbours go together: what follows in the slab and owner word of the one before is
+    // released by one change of that word. A slab that died meanwhile has no owners.
+    template <typename Refused>
+    u32 give_slots(Client<P>& client, u32 c, const Offset* offsets, u32 n, Refused&& refused) {
+        typename Slabs::Homing homing(slabs_);
+        SlabT* slab = nullptr;  // of the last one that went home
+        u32 entry = 0;          // the client's in it
+        u32 home = 0;
+        for (u32 i = 0; i < n;) {
+            SlotGroup group;
+            const u32 end = entry ? gather(*slab, offsets, i, n, group) : i;
+            if (group.slots) {
+                const u32 mine = slab->marks().strip_some(group.word, group.slots, entry);
+                if (mine)
+                    homing.add_word(*slab, group.word / 2, mine << (group.word & 1) * 16);
+                home += popcount(mine);
+                // Who was not the client's is looked at alone.
+                if (mine != group.slots) {
+                    for (u32 k = i; k < end; ++k)
+                        if (!(mine >> slab->slot_at(offsets[k]) % 16 & 1))
+                            home += give_slot(client, c, offsets[k], homing, refused, slab, entry);
+                }
+                i = end;
+            } else {
+                home += give_slot(client, c, offsets[i++], homing, refused, slab, entry);
+            }
+        }
+        client.count_freed(home, u64{home} * slabs_.size_class(c).slot_bytes);
+        objects_home(home);
+        return home;
+    }
+
     // Frees in order; stops at the first that is refused. Context: task.
     Granted free(Client<P>& client, const Offset* offsets, u32 count, Refusal& refusal) {
         if (ranges_) return ranges_->free(client, offsets, count, refusal);
@@ -273,6 +339,53 @@ public:
         }
     }
 
+private:
+    // Slots of one owner word, 16 of them.
+    struct SlotGroup {
+        u32 word = 0;
+        u32 slots = 0;
+    };
+    // Those from i on that lie in one owner word of the slab, each once; answers behind which.
+    u32 gather(const SlabT& slab, const Offset* offsets, u32 i, u32 n, SlotGroup& group) const {
+        const u64 bytes = slab.size_class().slab_bytes();
+        const u32 slots = slab.slots();
+        const Offset base = slab.base();
+        for (; i < n; ++i) {
+            if (offsets[i] - base >= bytes) break;
+            const SlotIndex slot = slab.slot_at(offsets[i]);
+            if (slot == slots) break;
+            const u32 bit = u32{1} << slot % 16;
+            if (!group.slots) group.word = slot / 16;
+            if (group.word != slot / 16 || group.slots & bit) break;
+            group.slots |= bit;
+        }
+        return i;
+    }
+    // 1 when it went home; then `slab` is its slab, and `entry` the client's there, or 0.
+    template <typename Refused>
+    u32 give_slot(Client<P>& client, u32 c, Offset offset, typename Slabs::Homing& homing,
+                  Refused&& refused, SlabT*& slab, u32& entry) {
+        const auto place = locate(offset);
+        ClientIndex owner = kNobody;
+        Error e = place.error();
+        if (ok(e) && (!place->slab || place->slab->class_index() != c)) e = Error::wrong_size;
+        if (ok(e)) e = owners_.release(*place->slab, place->slot, client, owner);
+        if (!ok(e)) {
+            const Client<P>* holder = clients_.find(owner);
+            refused(e, offset, holder ? holder->id() : 0);
+            return 0;
+        }
+        homing.add(*place->slab, place->slot);
+        if (slab != place->slab) {
+            slab = place->slab;
+            entry = slab->state() == SlabState::quarantined
+                        ? 0
+                        : slab->marks().entry_of(client.index());
+        }
+        return 1;
+    }
+
+public:
     // What an offset names. As a reader.
     struct Place {
         PageDesc* desc = nullptr;
@@ -376,12 +489,18 @@ private:
         }
         if (g.done == n) g.why = Error::none;
         if (g.why == Error::uninitialised) g.why = Error::pool_full;
-        for (u32 i = 0; i < g.done; ++i) {
+        finish_grants(out, g.done, r.unit);
+        return g;
+    }
+
+    // What was another client's before is zeroed where the pool says so.
+    void finish_grants(Offset* out, u32 n, u64 unit) {
+        if (!config_.zero_on_regrant) return;  // then owners_ tells of none
+        for (u32 i = 0; i < n; ++i) {
             if (!(out[i] & Slabs::kForeign)) continue;
             out[i] &= ~Slabs::kForeign;
-            if (config_.zero_on_regrant) P::zero(config_.os, out[i], r.unit);
+            P::zero(config_.os, out[i], unit);
         }
-        return g;
     }
 
     Granted take_runs(Client<P>& client, const Route& r, u32 n, Offset* out, bool can_grow) {
@@ -519,6 +638,7 @@ private:
     Slabs slabs_;
     RangePool<P>* ranges_ = nullptr;
     std::atomic<u64> fixed_live_{0};  // objects that clients of a fixed pool own, or reserve
+    MagazineCensus census_;
 };
 
 }  // namespace quarry

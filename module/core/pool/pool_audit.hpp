@@ -147,15 +147,21 @@ private:
     void sums(const u32* seen) {
         u64 objects = 0;
         u64 bytes = 0;
+        u64 armed = 0;
         {
             ReadGuard<P> reader;
             for (u32 i = 1; i <= pool_.clients().max(); ++i) {
                 if (const Client<P>* client = pool_.clients().find(static_cast<ClientIndex>(i))) {
                     objects += client->objects();
                     bytes += client->bytes();
+                    const auto* magazines = client->magazines.load(std::memory_order_acquire);
+                    if (const char* what = magazines ? magazines->fault(armed) : nullptr)
+                        audit_.fault(what, client->id());
                 }
             }
         }
+        audit_.expect(armed == pool_.census().armed.load(std::memory_order_relaxed),
+                      "the armed magazines are miscounted", armed);
         audit_.expect(objects == objects_, "the clients' counts of objects are wrong", objects);
         audit_.expect(bytes == bytes_, "the clients' counts of bytes are wrong", bytes);
         audit_.expect(unowned_ == overflowed_, "a slot is out and nobody's", unowned_);

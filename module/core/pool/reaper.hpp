@@ -26,6 +26,8 @@ public:
 
     Taken reap(Client<P>& client) {
         if (RangePool<P>* ranges = pool_.ranges()) return ranges->reap(client);
+        // What lies in its magazines is its own like all else; only drains must be out first.
+        if (auto* magazines = client.magazines.load(std::memory_order_acquire)) magazines->close();
         Taken taken;
         ChainLink links[kStepSlots];
         while (const u32 n = first(client, links)) {

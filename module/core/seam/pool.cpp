@@ -123,6 +123,13 @@ int quarry_core_region_add(quarry_core_pool* pool, uint64_t pages, quarry_core_z
     return QUARRY_OK;
 }
 
+int quarry_core_region_place(quarry_core_pool* pool, uint64_t pages, uint64_t* offset) {
+    const auto first = of(pool).buddy().find_gap(pages);
+    if (!first) return to_seam(first.error());
+    *offset = value(*first) * kPageBytes;
+    return QUARRY_OK;
+}
+
 int quarry_core_region_isolate(quarry_core_pool* pool, uint64_t offset,
                                quarry_core_region* region) {
     KPool& p = of(pool);
@@ -170,7 +177,10 @@ void quarry_core_client_reap(quarry_core_client* client, uint64_t* objects, uint
 
 void quarry_core_client_destroy(quarry_core_client* client) {
     KClient& c = of(client);
+    auto* magazines = c.magazines.load(std::memory_order_acquire);
     pool_of(c).clients().remove(c);
+    // After the client: whoever finds it may still look at them.
+    if (magazines) ClientMagazines<KernelPlatform>::retire(magazines);
 }
 
 void quarry_core_client_usage(const quarry_core_client* client, uint64_t* objects,

@@ -15,6 +15,8 @@
 //   free_of_marks(slab, w, bits)  under the class lock: the slots of `bits` that nobody
 //                                 owns any more; only these may come home
 //   begin(slab)                   optional: the slab is new, its marks are zero
+//   made(slab, os), gone(slab, os)  optional, without a lock: before anything of it can be
+//                                 taken, and when nothing of it can be reached any more
 //   page_word(slab)               optional: what each of its pages holds for fast look-ups, in
 //                                 a buddy that has words (buddy.hpp)
 //   forget(slab)                  under the class lock: the empty slab is about to go

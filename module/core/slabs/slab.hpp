@@ -95,6 +95,7 @@ public:
             if (!open) continue;
             hint_ = w;
             word = w;
+            if (popcount(open) <= n) return open;
             u32 chosen = 0;
             for (; n && open; --n) {
                 const u32 bit = open & -open;

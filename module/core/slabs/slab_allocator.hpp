@@ -200,6 +200,7 @@ public:
         u64 word = 0;
         if constexpr (requires { Policy::page_word(*slab); }) word = Policy::page_word(*slab);
         buddy_.mark_slab(*block, size_class.order, slab, static_cast<u8>(c), word);
+        if constexpr (requires { policy_.made(*slab, os_); }) policy_.made(*slab, os_);
         P::trace_slab_create(os_, size_class.slot_bytes, base, size_class.slab_bytes());
 
         Bin& bin = bins_[c];
@@ -340,6 +341,7 @@ private:
     void give_back(SlabT& slab) {
         const SizeClass& size_class = slab.size_class();
         const PageNumber first{slab.base() / kPageBytes};
+        if constexpr (requires { policy_.gone(slab, os_); }) policy_.gone(slab, os_);
         P::trace_slab_destroy(os_, size_class.slot_bytes, slab.base(), size_class.slab_bytes());
         buddy_.unmark_slab(first, size_class.order);
         meta_bytes_.fetch_sub(slab.block_bytes(), std::memory_order_relaxed);
@@ -382,10 +384,16 @@ private:
                               : slab.free() == slab.slots() ? SlabState::idle
                                                             : SlabState::partial;
         if (now != slab.state()) move(bin, slab, now);
+        const u64 step = slab.size_class().slot_bytes;
+        Offset next = slab.offset_of(word * 32) | (grant.foreign ? kForeign : 0);
+        // Mostly neighbours, often all: no search for each.
+        if (grant.granted == ~u32{0}) {
+            for (u32 i = 0; i < 32; ++i, next += step) out[i] = next;
+            return 32;
+        }
         u32 got = 0;
-        for (u32 left = grant.granted; left; left &= left - 1)
-            out[got++] = slab.offset_of(word * 32 + lowest_bit(left)) |
-                         (grant.foreign ? kForeign : 0);
+        for (u32 left = grant.granted; left; left >>= 1, next += step)
+            if (left & 1) out[got++] = next;
         return got;
     }
 
