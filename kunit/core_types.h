@@ -22,9 +22,11 @@ extern "C" {
 struct quarry_things {		/* a handle */
 	uint64_t storage[1];
 };
+
 struct quarry_thing_box {	/* a box, or none: all zeros */
 	uint64_t storage[2];
 };
+
 struct quarry_things_counts {
 	uint64_t live;
 	uint64_t handles;
@@ -61,6 +63,7 @@ struct quarry_slabset_answer {
 	uint64_t meta_bytes;
 	uint32_t size_class;
 };
+
 struct quarry_slabset_freed {
 	int empty;		/* then these are the caller's again: */
 	uint64_t first_page;

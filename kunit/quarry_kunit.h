@@ -82,6 +82,7 @@ struct quarry_watch_hooks {
 	typeof(quarry_os_zero) *zero;
 	typeof(quarry_os_corruption) *corruption;
 };
+
 extern const struct quarry_watch_hooks quarry_watch_hooks;
 
 /* Before and after each case: the filter; watch off; nothing left, nothing against the rules. */

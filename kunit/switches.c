@@ -25,6 +25,7 @@ static const struct kernel_param_ops plant_ops = {
 	.set = plant_set,
 	.get = param_get_string,
 };
+
 static struct kparam_string plant_string = {
 	.maxlen = sizeof(kunit_plant),
 	.string = kunit_plant,

@@ -217,7 +217,7 @@ static int hand_over(void *data)
 	int err;
 
 	begin(w);
-	/* Until objects went to and fro often enough to say that both ran side by side. */
+	/* Until objects went back and forth often enough to say that both ran side by side. */
 	for (i = 0; (i < w->rounds || w->wins < ENOUGH) && i < PATIENCE && !w->wrong; i++) {
 		k = draw(w, OBJECTS);
 		err = quarry_client_transfer(w->client, w->peer->id, &w->offsets[k], 1, &done, &blame);

@@ -135,6 +135,7 @@ struct held {
 	int rank[QUARRY_LOCK_RANKS + 2];
 	u64 since[QUARRY_LOCK_RANKS + 2];
 };
+
 static DEFINE_PER_CPU(struct held, held_locks);
 
 /* In an exclusive hold interrupts are off, so what is seen here is the caller's own. */

@@ -29,7 +29,7 @@ struct vm_fault;
  * @part: [cpu * QUARRY_PARTS + k]: the first page of a part, or NULL
  */
 struct quarry_magazines {
-	struct mutex lock;
+	struct mutex lock;	/* the parts */
 	bool zeroes;
 	atomic_long_t bytes;
 	struct page *part[];

@@ -135,7 +135,7 @@ struct quarry_pool {
 	u64 growths;
 
 	struct page **classes;
-	struct mutex classes_lock;
+	struct mutex classes_lock;	/* chunks of the class table, and their zeroes */
 	bool classes_zeroes;
 	u64 class_chunks;
 

@@ -86,7 +86,8 @@ static bool pool_idle(struct quarry_pool *pool, u64 *mark)
 
 	do {
 		seq = read_seqbegin(&pool->fold);
-		entered = left = pool->past_entered;
+		entered = pool->past_entered;
+		left = entered;
 		rcu_read_lock();
 		xa_for_each(&pool->clients, id, client) {
 			left += atomic64_read(&client->left);

@@ -124,6 +124,7 @@ void quarry_os_meta_retire(void *meta, size_t bytes);
 struct quarry_os_after {
 	uint64_t storage[3];
 };
+
 /*
  * Calls fn(after) once, when every reader (read_enter/leave, or pinned) that is there now
  * has left. Context: any. Never fails and never waits. `after` stands in what is to go, so
@@ -202,6 +203,7 @@ enum quarry_corruption {
 	QUARRY_CORRUPT_MAGAZINE,	/* a magazine held what is no slot */
 	QUARRY_CORRUPT_STRUCTURE,	/* the audit found a contradiction */
 };
+
 /* Reports, never stops. `client` is an id, or 0. Context: any. */
 void quarry_os_corruption(void *pool, enum quarry_corruption what, uint64_t offset,
 			  uint64_t client);
@@ -249,10 +251,10 @@ struct quarry_core_pool_config {
 	uint64_t max_pages;		/* the offset space, 1..2^23; fixed: 0 for what it needs */
 	uint64_t object_size;		/* fixed: a multiple of 8 */
 	uint64_t object_count;		/* fixed */
-	uint64_t capacity;		/* range: bytes, a multiple of the granule; no region is added */
+	uint64_t capacity;		/* range: bytes, whole granules; no region is added */
 	uint64_t granule;		/* range: a power of two; sizes are rounded up to it */
 	uint64_t max_ranges;		/* range: 1..QUARRY_CORE_MAX_RANGES live at a time */
-	uint64_t aligns[QUARRY_CORE_RANGE_ALIGNS]; /* range: powers of two above the granule, or 0 */
+	uint64_t aligns[QUARRY_CORE_RANGE_ALIGNS]; /* range: above the granule, or 0 */
 	int zero_on_regrant;		/* POOL_ZERO; not for ranges */
 	void *os_pool;			/* handed back to the hooks */
 };
@@ -283,6 +285,7 @@ struct quarry_core_region {
 	enum quarry_core_zone zone;
 	void *cookie;		/* the shim's: its pages */
 };
+
 /*
  * Adds `pages` contiguous pages at the first gap of the offset space that is
  * aligned to their size rounded up to a power of two (at most 2^10 pages).
@@ -291,7 +294,10 @@ struct quarry_core_region {
  */
 int quarry_core_region_add(struct quarry_core_pool *pool, uint64_t pages,
 			   enum quarry_core_zone zone, void *cookie, uint64_t *offset);
-/* Where region_add would put it: what has to be ready before its first slab is. Errors: as there. */
+/*
+ * Where region_add would put it: what has to be ready before its first slab is.
+ * Errors: as there.
+ */
 int quarry_core_region_place(struct quarry_core_pool *pool, uint64_t pages, uint64_t *offset);
 /*
  * Takes a region's pages out of the pool, so that nothing is allocated from it
@@ -350,6 +356,7 @@ struct quarry_core_refusal {
 	uint64_t offset;
 	uint64_t owner;		/* id of the client that owns it, or 0 */
 };
+
 /*
  * Frees objects in order; stops at the first that is refused. Context: task.
  * Errors: MISALIGNED (ranges: no multiple of the granule), OUT_OF_RANGE, NO_REGION,
@@ -400,6 +407,7 @@ struct quarry_core_flushed {
 	int bad_error;		/* of the first of them */
 	uint64_t bad_offset;
 };
+
 /*
  * Half of this CPU's magazine goes home, and `object`, which may be NULL, after it. Errors:
  * INVALID (no such class), those of quarry_core_free, for the object: flushed it has.
@@ -412,6 +420,7 @@ struct quarry_core_drained {
 	uint64_t magazines;	/* that held something */
 	uint32_t unreachable;	/* CPUs, as of on_each_cpu_steps */
 };
+
 /*
  * Empties one client's magazines on all CPUs, or all clients'. `pressure`: because memory is
  * wanted, so they shrink. The client may be reaped meanwhile, but not destroyed.
@@ -427,6 +436,7 @@ struct quarry_core_class_stat {
 	uint64_t live;
 	uint64_t free;
 };
+
 struct quarry_core_stat {
 	uint64_t max_bytes;
 	uint64_t bytes;
@@ -439,6 +449,7 @@ struct quarry_core_stat {
 	uint32_t clients;
 	uint32_t classes;
 };
+
 /* Context: task. `classes` has room for `count` (of `stat->classes`). */
 void quarry_core_pool_stat(struct quarry_core_pool *pool, struct quarry_core_stat *stat,
 			   struct quarry_core_class_stat *classes, uint32_t count);
@@ -453,6 +464,7 @@ struct quarry_core_audit {
 	uint64_t objects;
 	char first[64];
 };
+
 /*
  * Full structural audit, in steps of at most 32 slots. Beside running calls it reports
  * only what can never be; `quiet` says that none runs: then sums are compared too.
@@ -521,6 +533,7 @@ void quarry_core_heap_verify(struct quarry_core_heap *heap, int quiet,
 struct quarry_core_reserve {
 	uint64_t storage[16];
 };
+
 /*
  * `count` blocks (1..64) of `block_bytes` (1..4 MiB) from `base` on, all free.
  * Errors: INVALID, TOO_LARGE.

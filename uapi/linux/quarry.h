@@ -532,7 +532,7 @@ struct quarry_drain {
 
 /* STAT: `events`, what poll(2) reports. */
 #define QUARRY_EVENT_PEER_DIED		(1U << 0) /* EPOLLIN: a client was reaped */
-#define QUARRY_EVENT_LOW_MEMORY		(1U << 1) /* EPOLLPRI: below 1/8 of max_bytes can still be had */
+#define QUARRY_EVENT_LOW_MEMORY		(1U << 1) /* EPOLLPRI: below 1/8 of max_bytes left */
 #define QUARRY_EVENT_MEMORY_BACK	(1U << 2) /* EPOLLOUT: not low */
 #define QUARRY_EVENT_CORRUPTION		(1U << 3) /* EPOLLERR */
 #define QUARRY_EVENT_REAPED		(1U << 4) /* EPOLLHUP: this client */

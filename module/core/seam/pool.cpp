@@ -279,9 +279,9 @@ void quarry_core_pool_verify(quarry_core_pool* pool, int quiet, quarry_core_audi
 
 uint32_t quarry_core_size_classes(const uint32_t** sizes) {
     static constexpr auto kSizes = [] {
-        std::array<u32, kClasses> sizes{};
-        for (u32 i = 0; i < kClasses; ++i) sizes[i] = kSizeClasses[i].slot_bytes;
-        return sizes;
+        std::array<u32, kClasses> bytes{};
+        for (u32 i = 0; i < kClasses; ++i) bytes[i] = kSizeClasses[i].slot_bytes;
+        return bytes;
     }();
     *sizes = kSizes.data();
     return kClasses;

@@ -11,6 +11,7 @@ here=$(dirname "${BASH_SOURCE[0]}")
 build=build/bench
 cache=${QUARRY_CACHE:-$HOME/.cache/quarry}/peers
 results=$build/user_peers.tsv
+# shellcheck disable=SC2054 # the linker's comma
 flags=(-Wl,--disable-new-dtags -std=c++20 -O2 -fno-builtin-malloc -fno-builtin-free -pthread)
 reason=
 

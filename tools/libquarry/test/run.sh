@@ -84,6 +84,7 @@ sequences_are_right() { # COMPILER
 
 a_planted_store_is_seen() {
 	local program=$tests/pair-planted
+	# shellcheck disable=SC2016 # the assembler's
 	gcc -O2 '-DQUARRY_SEQUENCE_DELAY="movq $0, (%[pool])\n\t"' -Iuapi -Itools/libquarry/include \
 		tools/libquarry/test/pair.c "$library/libquarry.a" -static -o "$program" || return 1
 	! python3 -B tools/libquarry/test/sequences.py "$program" >/dev/null
