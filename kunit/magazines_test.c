@@ -246,6 +246,7 @@ static void write_from_interrupt(struct irq_work *work)
 	struct quarry_core_refusal refusal;
 
 	quarry_core_flush(planted.client->core, C64, NULL, &flushed, &refusal);
+	/* What it did is seen with it. */
 	smp_store_release(&planted.done, true);
 }
 
@@ -269,6 +270,7 @@ static void a_magazine_written_from_interrupt_or_reclaim_is_seen(struct kunit *t
 	planted.done = false;
 	init_irq_work(&planted.work, write_from_interrupt);
 	irq_work_queue(&planted.work);
+	/* Pairs with the store behind the flush. */
 	while (!smp_load_acquire(&planted.done) && time_before(jiffies, until))
 		cond_resched();
 	irq_work_sync(&planted.work);
