@@ -174,7 +174,11 @@ QUARRY_ABI_FIELD(quarry_stat, client_objects, 176, 8);
 QUARRY_ABI_FIELD(quarry_stat, client_bytes, 184, 8);
 QUARRY_ABI_FIELD(quarry_stat, client_limit, 192, 8);
 QUARRY_ABI_FIELD(quarry_stat, name, 200, 32);
-QUARRY_ABI_FIELD(quarry_stat, reserved, 232, 64);
+QUARRY_ABI_FIELD(quarry_stat, refills, 232, 8);
+QUARRY_ABI_FIELD(quarry_stat, flushes, 240, 8);
+QUARRY_ABI_FIELD(quarry_stat, magazine_bytes, 248, 8);
+QUARRY_ABI_FIELD(quarry_stat, unreachable, 256, 8);
+QUARRY_ABI_FIELD(quarry_stat, reserved, 264, 32);
 
 QUARRY_ABI_STRUCT(quarry_verify, 112, first);
 QUARRY_ABI_FIELD(quarry_verify, size, 0, 4);
@@ -186,7 +190,33 @@ QUARRY_ABI_FIELD(quarry_verify, slabs, 32, 8);
 QUARRY_ABI_FIELD(quarry_verify, objects, 40, 8);
 QUARRY_ABI_FIELD(quarry_verify, first, 48, 64);
 
-QUARRY_ABI_STRUCT(quarry_client_area, 296, class_size);
+QUARRY_ABI_STRUCT(quarry_refill, 24, offset);
+QUARRY_ABI_FIELD(quarry_refill, size, 0, 4);
+QUARRY_ABI_FIELD(quarry_refill, flags, 4, 4);
+QUARRY_ABI_FIELD(quarry_refill, class_index, 8, 4);
+QUARRY_ABI_FIELD(quarry_refill, filled, 12, 4);
+QUARRY_ABI_FIELD(quarry_refill, offset, 16, 8);
+
+QUARRY_ABI_STRUCT(quarry_flush, 40, bad_offset);
+QUARRY_ABI_FIELD(quarry_flush, size, 0, 4);
+QUARRY_ABI_FIELD(quarry_flush, flags, 4, 4);
+QUARRY_ABI_FIELD(quarry_flush, class_index, 8, 4);
+QUARRY_ABI_FIELD(quarry_flush, drained, 12, 4);
+QUARRY_ABI_FIELD(quarry_flush, offset, 16, 8);
+QUARRY_ABI_FIELD(quarry_flush, bad, 24, 4);
+QUARRY_ABI_FIELD(quarry_flush, bad_error, 28, 4);
+QUARRY_ABI_FIELD(quarry_flush, bad_offset, 32, 8);
+
+QUARRY_ABI_STRUCT(quarry_magazine, 16, reserved);
+QUARRY_ABI_FIELD(quarry_magazine, top, 0, 4);
+QUARRY_ABI_FIELD(quarry_magazine, end, 4, 4);
+QUARRY_ABI_FIELD(quarry_magazine, first, 8, 4);
+QUARRY_ABI_FIELD(quarry_magazine, reserved, 12, 4);
+
+QUARRY_ABI_STRUCT(quarry_cpu_block, 1024, magazine);
+QUARRY_ABI_FIELD(quarry_cpu_block, magazine, 0, 1024);
+
+QUARRY_ABI_STRUCT(quarry_client_area, 312, reserved);
 QUARRY_ABI_FIELD(quarry_client_area, abi_version, 0, 4);
 QUARRY_ABI_FIELD(quarry_client_area, bytes, 4, 4);
 QUARRY_ABI_FIELD(quarry_client_area, pool_id, 8, 8);
@@ -195,6 +225,10 @@ QUARRY_ABI_FIELD(quarry_client_area, max_bytes, 24, 8);
 QUARRY_ABI_FIELD(quarry_client_area, kind, 32, 4);
 QUARRY_ABI_FIELD(quarry_client_area, class_count, 36, 4);
 QUARRY_ABI_FIELD(quarry_client_area, class_size, 40, 256);
+QUARRY_ABI_FIELD(quarry_client_area, cpus, 296, 4);
+QUARRY_ABI_FIELD(quarry_client_area, blocks_offset, 300, 4);
+QUARRY_ABI_FIELD(quarry_client_area, block_bytes, 304, 4);
+QUARRY_ABI_FIELD(quarry_client_area, reserved, 308, 4);
 
 static_assert(QUARRY_IOC_INFO == 0xe900, "QUARRY_IOC_INFO");
 static_assert(QUARRY_IOC_POOL_CREATE == 0xe901, "QUARRY_IOC_POOL_CREATE");
@@ -208,5 +242,7 @@ static_assert(QUARRY_IOC_DRAIN == 0xe908, "QUARRY_IOC_DRAIN");
 static_assert(QUARRY_IOC_STAT == 0xe909, "QUARRY_IOC_STAT");
 static_assert(QUARRY_IOC_VERIFY == 0xe90a, "QUARRY_IOC_VERIFY");
 static_assert(QUARRY_IOC_RESIZE == 0xe90b, "QUARRY_IOC_RESIZE");
+static_assert(QUARRY_IOC_REFILL == 0xe90c, "QUARRY_IOC_REFILL");
+static_assert(QUARRY_IOC_FLUSH == 0xe90d, "QUARRY_IOC_FLUSH");
 
 #endif /* QUARRY_ABI_LAYOUT_H */

@@ -32,7 +32,8 @@ while IFS= read -r file; do
 	head -n 2 "$file" | grep -qE "SPDX-License-Identifier: $wanted( \*/|\$)" ||
 		breach "$file: its first lines do not say SPDX-License-Identifier: $wanted"
 	lines=$(wc -l <"$file")
-	[ "$lines" -le 600 ] || breach "$file: $lines lines; a file ends at 600"
+	# The ABI is one file with its manual at its head.
+	[ "$lines" -le 600 ] || [ "$file" = uapi/linux/quarry.h ] || breach "$file: $lines lines; a file ends at 600"
 done < <(git ls-files)
 [ "$sources" -ge 20 ] || breach "only $sources sources are tracked: is this the checkout's root?"
 
