@@ -511,8 +511,7 @@ static void a_killed_caller_gets_eintr_and_takes_nothing(struct kunit *test)
 }
 
 /*
- * A client area is one page, which nothing can split; a longer one could be. So what the
- * mapping answers is asked of itself, on a file of the device's own.
+ * What the mapping answers before a split, on a file of the device's own.
  */
 static void the_area_refuses_to_be_split(struct kunit *test)
 {
@@ -527,7 +526,7 @@ static void the_area_refuses_to_be_split(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	KUNIT_ASSERT_EQ(test, quarry_client_create(pool, true, &client), 0);
 	file->private_data = client;
-	area = vm_mmap(file, 0, quarry_client_area_bytes(), PROT_READ, MAP_SHARED,
+	area = vm_mmap(file, 0, quarry_client_area_bytes(pool), PROT_READ, MAP_SHARED,
 		       QUARRY_CLIENT_AREA_OFFSET);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(area));
 	memory = vm_mmap(file, 0, PAGE_SIZE, PROT_READ, MAP_SHARED, 0);
@@ -535,7 +534,8 @@ static void the_area_refuses_to_be_split(struct kunit *test)
 	mmap_read_lock(current->mm);
 	vma = find_vma(current->mm, area);
 	KUNIT_EXPECT_EQ(test, vma->vm_start, area);
-	KUNIT_EXPECT_EQ(test, vma->vm_end - vma->vm_start, (unsigned long)quarry_client_area_bytes());
+	KUNIT_EXPECT_EQ(test, vma->vm_end - vma->vm_start,
+			(unsigned long)quarry_client_area_bytes(pool));
 	KUNIT_EXPECT_EQ(test, vma->vm_flags & (VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP),
 			(unsigned long)(VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP));
 	if (vma->vm_ops->may_split)
@@ -549,7 +549,7 @@ static void the_area_refuses_to_be_split(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&client->area_maps), 1);
 	KUNIT_EXPECT_EQ(test, vm_munmap(memory, PAGE_SIZE), 0);
 	KUNIT_EXPECT_FALSE(test, client->dead);
-	KUNIT_EXPECT_EQ(test, vm_munmap(area, quarry_client_area_bytes()), 0);
+	KUNIT_EXPECT_EQ(test, vm_munmap(area, quarry_client_area_bytes(pool)), 0);
 	KUNIT_EXPECT_TRUE(test, client->dead);
 	fput(file);
 	flush_delayed_fput();

@@ -52,6 +52,8 @@ static int stat_show(struct seq_file *seq, void *unused)
 	seq_printf(seq, "refused: %llu\ntransfers: %llu\n", stat.refused, stat.transfers);
 	seq_printf(seq, "reaps: %llu\nlate_reaps: %llu\nreaped_objects: %llu\nreaped_bytes: %llu\n",
 		   stat.reaps, stat.late_reaps, stat.reaped_objects, stat.reaped_bytes);
+	seq_printf(seq, "refills: %llu\nflushes: %llu\nmagazine_bytes: %llu\nunreachable: %llu\n",
+		   stat.refills, stat.flushes, stat.magazine_bytes, stat.unreachable);
 	seq_printf(seq, "corruptions: %llu\nclient_limit: %llu\nlow: %d\n", stat.corruptions,
 		   stat.client_limit, quarry_pool_low(pool));
 	for (i = 0; i < min_t(u32, stat.class_count, QUARRY_MAX_CLASSES); i++)

@@ -190,20 +190,6 @@ QUARRY_ABI_FIELD(quarry_verify, slabs, 32, 8);
 QUARRY_ABI_FIELD(quarry_verify, objects, 40, 8);
 QUARRY_ABI_FIELD(quarry_verify, first, 48, 64);
 
-QUARRY_ABI_STRUCT(quarry_client_area, 312, reserved);
-QUARRY_ABI_FIELD(quarry_client_area, abi_version, 0, 4);
-QUARRY_ABI_FIELD(quarry_client_area, bytes, 4, 4);
-QUARRY_ABI_FIELD(quarry_client_area, pool_id, 8, 8);
-QUARRY_ABI_FIELD(quarry_client_area, client_id, 16, 8);
-QUARRY_ABI_FIELD(quarry_client_area, max_bytes, 24, 8);
-QUARRY_ABI_FIELD(quarry_client_area, kind, 32, 4);
-QUARRY_ABI_FIELD(quarry_client_area, class_count, 36, 4);
-QUARRY_ABI_FIELD(quarry_client_area, class_size, 40, 256);
-QUARRY_ABI_FIELD(quarry_client_area, cpus, 296, 4);
-QUARRY_ABI_FIELD(quarry_client_area, blocks_offset, 300, 4);
-QUARRY_ABI_FIELD(quarry_client_area, block_bytes, 304, 4);
-QUARRY_ABI_FIELD(quarry_client_area, reserved, 308, 4);
-
 QUARRY_ABI_STRUCT(quarry_refill, 24, offset);
 QUARRY_ABI_FIELD(quarry_refill, size, 0, 4);
 QUARRY_ABI_FIELD(quarry_refill, flags, 4, 4);
@@ -229,6 +215,20 @@ QUARRY_ABI_FIELD(quarry_magazine, reserved, 12, 4);
 
 QUARRY_ABI_STRUCT(quarry_cpu_block, 1024, magazine);
 QUARRY_ABI_FIELD(quarry_cpu_block, magazine, 0, 1024);
+
+QUARRY_ABI_STRUCT(quarry_client_area, 312, reserved);
+QUARRY_ABI_FIELD(quarry_client_area, abi_version, 0, 4);
+QUARRY_ABI_FIELD(quarry_client_area, bytes, 4, 4);
+QUARRY_ABI_FIELD(quarry_client_area, pool_id, 8, 8);
+QUARRY_ABI_FIELD(quarry_client_area, client_id, 16, 8);
+QUARRY_ABI_FIELD(quarry_client_area, max_bytes, 24, 8);
+QUARRY_ABI_FIELD(quarry_client_area, kind, 32, 4);
+QUARRY_ABI_FIELD(quarry_client_area, class_count, 36, 4);
+QUARRY_ABI_FIELD(quarry_client_area, class_size, 40, 256);
+QUARRY_ABI_FIELD(quarry_client_area, cpus, 296, 4);
+QUARRY_ABI_FIELD(quarry_client_area, blocks_offset, 300, 4);
+QUARRY_ABI_FIELD(quarry_client_area, block_bytes, 304, 4);
+QUARRY_ABI_FIELD(quarry_client_area, reserved, 308, 4);
 
 static_assert(QUARRY_IOC_INFO == 0xe900, "QUARRY_IOC_INFO");
 static_assert(QUARRY_IOC_POOL_CREATE == 0xe901, "QUARRY_IOC_POOL_CREATE");

@@ -93,12 +93,15 @@
  *
  *    A block that has no memory (a CPU that was not online, or beyond the
  *    client's budget of bytes) reads as zeroes, so that every sequence takes the
- *    slow path; the first REFILL on that CPU brings it, within the budget.
+ *    slow path; the first REFILL or FLUSH on that CPU brings it, within the budget.
+ *    A write there is SIGBUS. A magazine that a drain has emptied is all zero, too,
+ *    until the next REFILL or FLUSH on its CPU.
  *
  *    What a client writes there by mistake or malice costs itself an error, and
  *    no one else anything: the kernel reads each word once, bounds it by its own
  *    copy of the capacity, and sends an entry home by the same check of its owner
- *    as FREE; what is not this client's is counted, traced as refused, dropped.
+ *    as FREE; what is not this client's, or of another class (EMSGSIZE), is counted,
+ *    traced as refused, dropped.
  *
  *    What sits free in magazines serves others before a call that may sleep
  *    fails: the kernel drains them, by work on each CPU, 10 ms at most. A CPU
@@ -428,7 +431,8 @@ struct quarry_transfer {
  * @size: in: sizeof(struct quarry_refill)
  * @flags: in: 0
  * @class_index: in: index of the size class, as in struct quarry_client_area
- * @filled: out: entries put into this CPU's magazine, half its capacity at most
+ * @filled: out: entries put into this CPU's magazine: to half its capacity, and with
+ *	the one object half its capacity at most
  * @offset: out: one object for the caller, so that no migration starves it
  *
  * Errors: those of ALLOC; EINVAL (no such class). It succeeds when it has the one
@@ -446,11 +450,12 @@ struct quarry_refill {
 #define QUARRY_FLUSH_OBJECT		(1U << 0) /* @offset is freed, too */
 
 /**
- * struct quarry_flush - QUARRY_IOC_FLUSH: half of a magazine goes home
+ * struct quarry_flush - QUARRY_IOC_FLUSH: a magazine goes home but for half
  * @size: in: sizeof(struct quarry_flush)
  * @flags: in: QUARRY_FLUSH_*
  * @class_index: in: index of the size class
- * @drained: out: entries taken from this CPU's magazine, half its capacity at most
+ * @drained: out: entries taken from this CPU's magazine, the oldest; half its capacity
+ *	stays, and at most that much goes
  * @offset: in: the object that its caller is freeing
  * @bad: out: entries among these that were no object of this client's
  * @bad_error: out: positive errno of the first of them, as FREE would say
