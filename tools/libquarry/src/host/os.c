@@ -175,3 +175,30 @@ void quarry_os_trace_drain(void *pool, uint32_t slot_bytes, uint32_t slots, uint
     (void)pool, (void)slot_bytes, (void)slots, (void)ns;
 }
 int quarry_os_trace_timed(void) { return 0; }
+
+/*
+ * The core's own magazines are a kernel's, which fills them with interrupts off; "host:" has its own
+ * (magazine.c) and gives the core no memory for any.
+ */
+#ifdef QUARRY_CORE_MAGAZINE_BASE
+unsigned int quarry_os_on_each_cpu_steps(int (*fn)(void *arg, unsigned int cpu), void *arg) {
+    while (fn(arg, 0))
+        ;
+    return 0;
+}
+unsigned int quarry_os_exclusive_enter(unsigned long *flags) {
+    *flags = 0;
+    return 0;
+}
+void quarry_os_exclusive_leave(unsigned long flags) { (void)flags; }
+void *quarry_os_magazine_memory(void *client, unsigned int cpu, unsigned int part) {
+    (void)client, (void)cpu, (void)part;
+    return NULL;
+}
+void quarry_os_magazine_refused(void *client, int error, uint64_t offset, uint64_t owner) {
+    (void)client, (void)error, (void)offset, (void)owner;
+}
+void quarry_os_slab_class(void *pool, uint64_t offset, uint64_t pages, uint32_t value) {
+    set_class(pool, offset, pages * HOST_PAGE, (unsigned char)value);
+}
+#endif
