@@ -42,7 +42,7 @@ protected:
     void make(u64 max_pages, u64 pages, PoolConfig config = {}) {
         config.max_pages = max_pages;
         if (!config.max_clients) config.max_clients = 300;
-        ASSERT_EQ(TestPool::check(config), Error::none);
+        ASSERT_EQ(check_pool<P>(config), Error::none);
         pool = std::make_unique<TestPool>(config);
         ASSERT_EQ(pool->init(), Error::none);
         if (pages) grow(pages);

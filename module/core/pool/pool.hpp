@@ -18,36 +18,10 @@
 
 #include "client_magazines.hpp"
 #include "ownership.hpp"
+#include "pool_config.hpp"
 #include "range_pool.hpp"
 
 namespace quarry {
-
-struct PoolConfig {
-    bool fixed = false;
-    u32 max_clients = 0;   // 1..65534
-    u64 max_pages = 0;     // 1..2^23
-    u64 object_size = 0;   // fixed: multiple of 8, up to 4 MiB
-    u64 object_count = 0;  // fixed
-    RangeShape range{};    // range: max_live is not 0
-    bool zero_on_regrant = false;
-    void* os = nullptr;
-};
-
-// What a client pool's slabs cost, page descriptors included, as a share of the memory:
-// at most 3.2 % from 64 bytes a slot up, 12.5 % from 16, 17 % at 8.
-template <typename SlabT>
-constexpr bool metadata_is_within_bounds() {
-    for (const SizeClass& c : kSizeClasses) {
-        const u64 meta = SlabT::meta_bytes(c) + pages_of(c.order) * sizeof(PageDesc);
-        const u64 permille = c.slot_bytes >= 64 ? 32 : c.slot_bytes >= 16 ? 125 : 170;
-        if (meta * 1000 > c.slab_bytes() * permille) return false;
-    }
-    return true;
-}
-
-inline constexpr u64 kMaxPoolPages = u64{1} << 23;
-inline constexpr u64 kMaxObject = u64{4} << 20;
-inline constexpr ClientIndex kMaxClients = 0xfffe;  // 0xffff means "mixed" in a slab
 
 template <Platform P>
 class Pool {
@@ -63,7 +37,7 @@ public:
 
     explicit Pool(const PoolConfig& config)
         : config_(config),
-          fixed_class_(config.fixed ? fixed_class(config.object_size) : SizeClass{}),
+          fixed_class_(config.fixed ? cut_of_fixed(config.object_size) : SizeClass{}),
           buddy_(config.max_pages),
           clients_(config.max_clients),
           owners_(buddy_, clients_, overflow_, config.zero_on_regrant),
@@ -89,41 +63,6 @@ public:
         if (const Error e = overflow_.init(Overflow<P>::capacity_for(config_.max_pages)); !ok(e))
             return e;
         return slabs_.init();
-    }
-
-    // Is this a pool that can be? Errors: invalid, too_large, overflow.
-    static Error check(const PoolConfig& c) {
-        if (c.max_pages == 0 || c.max_clients == 0 || c.max_clients > kMaxClients)
-            return Error::invalid;
-        if (c.max_pages > kMaxPoolPages) return Error::too_large;
-        if (c.range.max_live) {
-            if (c.fixed || c.object_size || c.object_count || c.zero_on_regrant)
-                return Error::invalid;
-            return RangePool<P>::required_meta_bytes(c.range).error();
-        }
-        if (!c.fixed) return c.object_size || c.object_count ? Error::invalid : Error::none;
-        if (c.object_size == 0 || c.object_size % kGrain || c.object_count == 0)
-            return Error::invalid;
-        if (c.object_size > kMaxObject) return Error::too_large;
-        if (c.object_count > kMaxPoolPages * kPageBytes / kGrain) return Error::too_large;
-        return Error::none;
-    }
-
-    // How slabs of a fixed pool are cut: the smallest order that wastes at most 1/16
-    // of the slab, or, for lack of one, the best up to 4 MiB.
-    static constexpr SizeClass fixed_class(u64 object_size) {
-        const u32 bytes = static_cast<u32>(object_size);
-        unsigned least = bytes <= kMaxSlot ? 2 : 0;
-        while ((kPageBytes << least) < bytes) ++least;
-        unsigned best = least;
-        for (unsigned o = least; o <= 10; ++o) {
-            const SizeClass c(bytes, Order{static_cast<u8>(o)});
-            if (c.slots > 4096) break;  // bitmaps stay short
-            if (c.tail() * 16 <= c.slab_bytes()) return c;
-            const SizeClass b(bytes, Order{static_cast<u8>(best)});
-            if (c.tail() << best < b.tail() << o) best = o;
-        }
-        return SizeClass(bytes, Order{static_cast<u8>(best)});
     }
 
     const PoolConfig& config() const { return config_; }

@@ -43,7 +43,7 @@ Error find_region(KPool& pool, u64 offset, quarry_core_region* out) {
 u64 pages_for(const quarry_core_pool_config& config) {
     if (!config.object_size || config.object_size > kMaxObject) return 0;
     if (!config.object_count || config.object_count > kMaxPoolPages * kPageBytes / kGrain) return 0;
-    const SizeClass cut = KPool::fixed_class(config.object_size);
+    const SizeClass cut = cut_of_fixed(config.object_size);
     return (config.object_count + cut.slots - 1) / cut.slots * pages_of(cut.order);
 }
 
@@ -87,7 +87,7 @@ int quarry_core_pool_create(const quarry_core_pool_config* config, quarry_core_p
     const PoolConfig c = config_of(*config);
     if (config->kind == QUARRY_CORE_RANGE && config->max_ranges == 0)
         return to_seam(Error::invalid);
-    if (const Error e = KPool::check(c); !ok(e)) return to_seam(e);
+    if (const Error e = check_pool<KernelPlatform>(c); !ok(e)) return to_seam(e);
     auto* made = make_meta<KPool, KernelPlatform>(Context::may_sleep, c);
     if (!made) return to_seam(Error::no_memory);
     if (const Error e = made->init(); !ok(e)) {
