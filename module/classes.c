@@ -100,11 +100,15 @@ void quarry_os_slab_class(void *os_pool, uint64_t offset, uint64_t pages, uint32
 {
 	struct quarry_pool *pool = os_pool;
 	u64 page = offset >> PAGE_SHIFT;
+	struct page *chunk;
 
+	if (!pool)
+		return;
 	for (; pages; pages--, page++) {
-		/* It is there: a slab lies in a region. */
-		struct page *chunk = smp_load_acquire(&pool->classes[page / CHUNK_PAGES]);
-
+		/* Pairs with the release of who made it: a slab lies in a region. */
+		chunk = smp_load_acquire(&pool->classes[page / CHUNK_PAGES]);
+		if (WARN_ON_ONCE(!chunk))
+			return;
 		WRITE_ONCE(((u8 *)page_address(chunk))[page % CHUNK_PAGES], value);
 	}
 }

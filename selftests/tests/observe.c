@@ -220,4 +220,29 @@ TEST_F(observe, the_folder_comes_and_goes_with_its_pool)
 	EXPECT_EQ(stat(path, &st), -1);
 }
 
+TEST_F(observe, a_refill_and_a_drain_are_traced_with_their_time)
+{
+	struct quarry_refill refill = { .size = sizeof(refill), .class_index = 7 };
+	struct quarry_drain drain = { .size = sizeof(drain) };
+	char pool[32], *trace;
+
+	snprintf(pool, sizeof(pool), "pool=%llu ", (unsigned long long)self->pool.id);
+	ASSERT_EQ(put(TRACING "trace", ""), 0);
+	ASSERT_EQ(put(EVENTS "refill/enable", "1"), 0);
+	ASSERT_EQ(put(EVENTS "drain/enable", "1"), 0);
+	ASSERT_EQ(call(self->pool.fd, QUARRY_IOC_REFILL, &refill), 0);
+	ASSERT_EQ(call(self->pool.fd, QUARRY_IOC_DRAIN, &drain), 0);
+	trace = slurp(TRACING "trace");
+	ASSERT_NE(trace, NULL);
+	EXPECT_EQ(refill.filled, 31);
+	EXPECT_EQ(drain.slots, 31);
+	EXPECT_EQ(traced(trace, "refill", pool), 1);
+	EXPECT_EQ(traced(trace, "refill", "slot_bytes=64 slots=32 ns="), 1);
+	EXPECT_EQ(traced(trace, "drain", pool), 1);
+	EXPECT_EQ(traced(trace, "drain", "slot_bytes=64 slots=31 ns="), 1);
+	EXPECT_EQ(traced(trace, "refill", "ns=0"), 0);
+	EXPECT_EQ(traced(trace, "drain", "ns=0"), 0);
+	free(trace);
+}
+
 TEST_HARNESS_MAIN
