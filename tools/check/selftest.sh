@@ -44,6 +44,12 @@ plant 'a hook that nobody calls' module/include/quarry_seam.h 'void quarry_os_pl
 	tools/check/seam.sh 'quarry_os_planted'
 plant 'a mistake that clang-tidy knows' $base 'inline unsigned long planted() { return sizeof(sizeof(int)); }' \
 	tools/check/tidy.sh 'bugprone-sizeof-expression'
+# What a check says last is no proof: each of these goes on to its last line.
+plant 'a shell script that shellcheck knows better' tools/deps.sh "cd \$1" \
+	'tools/check/check.sh shellcheck' 'not ok shellcheck'
+plant 'a word that is none' $base "// $(printf 'rec%s' ieve)" 'tools/check/check.sh spelling' 'not ok spelling'
+plant 'a line too long for the kernel' module/main.c "/* $(printf '%0100d' 0) */" \
+	'tools/check/check.sh checkpatch' 'not ok checkpatch'
 touch planted.txt && git add planted.txt
 plant 'a stranger at the top level' $base '' tools/check/laws.sh 'the top level is fixed'
 git rm -q --cached planted.txt
