@@ -22,14 +22,14 @@
 #pragma once
 
 #include "client_magazines.hpp"
-#include "pool.hpp"
+#include "slot_batches.hpp"
 
 namespace quarry {
 
 template <MagazinePlatform P>
 class MagazineCalls {
 public:
-    explicit MagazineCalls(Pool<P>& pool) : pool_(pool) {}
+    explicit MagazineCalls(Pool<P>& pool) : pool_(pool), slots_(pool) {}
 
     // Gives a client magazines, without memory yet. Errors: not_supported (no slots in this
     // pool, or larger than kMaxSlot), initialised, no_memory.
@@ -76,7 +76,7 @@ public:
         const u32 wanted = here ? (capacity ? capacity : kMinMagazine) / 2 - 1 : 0;
 
         Offset got[kStepEntries];
-        u32 n = pool_.take_some(client, c, here ? kStepEntries : 1, got);
+        u32 n = slots_.take_some(client, c, here ? kStepEntries : 1, got);
         if (n == 0) {
             const auto granted =
                 pool_.alloc(client, slot_bytes, kGrain, 1, got, Context::may_sleep, can_grow);
@@ -89,7 +89,7 @@ public:
         // On while there is as much as was asked for, and room for it.
         while (filled < wanted && (filled + 1) % kStepEntries == 0) {
             P::breathe();
-            n = pool_.take_some(client, c, kStepEntries, got);
+            n = slots_.take_some(client, c, kStepEntries, got);
             if (n == 0 || !put(*m, client, c, got, n, false, filled)) break;
         }
         P::trace_refill(pool_.config().os, slot_bytes, 1 + filled, start ? P::ns() - start : 0);
@@ -180,7 +180,7 @@ private:
         if (fit < n) {
             ReadGuard<P> reader;
             // Granted just now and not told to anyone: whoever freed them has guessed.
-            pool_.give_slots(client, c, objects + fit, n - fit, [](Error, Offset, u64) {});
+            slots_.give_slots(client, c, objects + fit, n - fit, [](Error, Offset, u64) {});
         }
         return fit == n;
     }
@@ -203,7 +203,7 @@ private:
     u32 send_home(ClientMagazines<P>& m, Client<P>& client, u32 c, const Offset* objects, u32 n,
                   Count& count) {
         ReadGuard<P> reader;
-        return pool_.give_slots(client, c, objects, n, [&](Error e, Offset offset, u64 owner) {
+        return slots_.give_slots(client, c, objects, n, [&](Error e, Offset offset, u64 owner) {
             if (count.bad++ == 0) {
                 count.bad_error = e;
                 count.bad_offset = offset;
@@ -296,6 +296,7 @@ private:
     }
 
     Pool<P>& pool_;
+    SlotBatches<P> slots_;
 };
 
 }  // namespace quarry

@@ -160,65 +160,6 @@ public:
         return g;
     }
 
-    // Up to n slots of class c as they come: nothing is reclaimed for them, no owner record
-    // of the last resort is used. Answers how many. Context: task.
-    u32 take_some(Client<P>& client, u32 c, u32 n, Offset* out) {
-        const u64 unit = slabs_.size_class(c).slot_bytes;
-        const u32 allowed = client.reserve(n, unit);
-        const u32 wanted = reserve_objects(allowed);
-        u32 got = 0;
-        while (got < wanted) {
-            {
-                ReadGuard<P> reader;
-                got += slabs_.take(c, wanted - got, client, out + got);
-            }
-            if (got == wanted || config_.fixed) break;
-            if (!ok(slabs_.add_slab(c, Zone::normal, Context::may_sleep, config_.zero_on_regrant)))
-                break;
-        }
-        finish_grants(out, got, unit);
-        if (got < allowed) client.unreserve((allowed - got) * unit);
-        if (got < wanted) objects_home(wanted - got);
-        client.count_granted(got);
-        return got;
-    }
-
-    // Sends slots of class c home, whatever their order; refused(e, offset, owner) is called
-    // for each that is no slot of this class and client, in their order. Answers how many.
-    // Context: any, as a reader.
-    //
-    // Neighbours go together: what follows in the slab and owner word of the one before is
-    // released by one change of that word. A slab that died meanwhile has no owners.
-    template <typename Refused>
-    u32 give_slots(Client<P>& client, u32 c, const Offset* offsets, u32 n, Refused&& refused) {
-        typename Slabs::Homing homing(slabs_);
-        SlabT* slab = nullptr;  // of the last one that went home
-        u32 entry = 0;          // the client's in it
-        u32 home = 0;
-        for (u32 i = 0; i < n;) {
-            SlotGroup group;
-            const u32 end = entry ? gather(*slab, offsets, i, n, group) : i;
-            if (group.slots) {
-                const u32 mine = slab->marks().strip_some(group.word, group.slots, entry);
-                if (mine)
-                    homing.add_word(*slab, group.word / 2, mine << (group.word & 1) * 16);
-                home += popcount(mine);
-                // Who was not the client's is looked at alone.
-                if (mine != group.slots) {
-                    for (u32 k = i; k < end; ++k)
-                        if (!(mine >> slab->slot_at(offsets[k]) % 16 & 1))
-                            home += give_slot(client, c, offsets[k], homing, refused, slab, entry);
-                }
-                i = end;
-            } else {
-                home += give_slot(client, c, offsets[i++], homing, refused, slab, entry);
-            }
-        }
-        client.count_freed(home, u64{home} * slabs_.size_class(c).slot_bytes);
-        objects_home(home);
-        return home;
-    }
-
     // Frees in order; stops at the first that is refused. Context: task.
     Granted free(Client<P>& client, const Offset* offsets, u32 count, Refusal& refusal) {
         if (ranges_) return ranges_->free(client, offsets, count, refusal);
@@ -278,53 +219,6 @@ public:
         }
     }
 
-private:
-    // Slots of one owner word, 16 of them.
-    struct SlotGroup {
-        u32 word = 0;
-        u32 slots = 0;
-    };
-    // Those from i on that lie in one owner word of the slab, each once; answers behind which.
-    u32 gather(const SlabT& slab, const Offset* offsets, u32 i, u32 n, SlotGroup& group) const {
-        const u64 bytes = slab.size_class().slab_bytes();
-        const u32 slots = slab.slots();
-        const Offset base = slab.base();
-        for (; i < n; ++i) {
-            if (offsets[i] - base >= bytes) break;
-            const SlotIndex slot = slab.slot_at(offsets[i]);
-            if (slot == slots) break;
-            const u32 bit = u32{1} << slot % 16;
-            if (!group.slots) group.word = slot / 16;
-            if (group.word != slot / 16 || group.slots & bit) break;
-            group.slots |= bit;
-        }
-        return i;
-    }
-    // 1 when it went home; then `slab` is its slab, and `entry` the client's there, or 0.
-    template <typename Refused>
-    u32 give_slot(Client<P>& client, u32 c, Offset offset, typename Slabs::Homing& homing,
-                  Refused&& refused, SlabT*& slab, u32& entry) {
-        const auto place = locate(offset);
-        ClientIndex owner = kNobody;
-        Error e = place.error();
-        if (ok(e) && (!place->slab || place->slab->class_index() != c)) e = Error::wrong_size;
-        if (ok(e)) e = owners_.release(*place->slab, place->slot, client, owner);
-        if (!ok(e)) {
-            const Client<P>* holder = clients_.find(owner);
-            refused(e, offset, holder ? holder->id() : 0);
-            return 0;
-        }
-        homing.add(*place->slab, place->slot);
-        if (slab != place->slab) {
-            slab = place->slab;
-            entry = slab->state() == SlabState::quarantined
-                        ? 0
-                        : slab->marks().entry_of(client.index());
-        }
-        return 1;
-    }
-
-public:
     // What an offset names. As a reader.
     struct Place {
         PageDesc* desc = nullptr;
@@ -380,7 +274,16 @@ public:
         if (pages) bytes += *pages * kPageBytes;
     }
 
-private:
+    // What was another client's before is zeroed where the pool says so.
+    void finish_grants(Offset* out, u32 n, u64 unit) {
+        if (!config_.zero_on_regrant) return;  // then owners_ tells of none
+        for (u32 i = 0; i < n; ++i) {
+            if (!(out[i] & Slabs::kForeign)) continue;
+            out[i] &= ~Slabs::kForeign;
+            P::zero(config_.os, out[i], unit);
+        }
+    }
+
     // For how many of n objects a fixed pool has room; all of them in a heap.
     u32 reserve_objects(u32 n) {
         if (!config_.fixed) return n;
@@ -395,6 +298,7 @@ private:
         }
     }
 
+private:
     Granted take_slots(Client<P>& client, const Route& r, u32 n, Offset* out, Context context,
                        bool can_grow) {
         Granted g;
@@ -430,16 +334,6 @@ private:
         if (g.why == Error::uninitialised) g.why = Error::pool_full;
         finish_grants(out, g.done, r.unit);
         return g;
-    }
-
-    // What was another client's before is zeroed where the pool says so.
-    void finish_grants(Offset* out, u32 n, u64 unit) {
-        if (!config_.zero_on_regrant) return;  // then owners_ tells of none
-        for (u32 i = 0; i < n; ++i) {
-            if (!(out[i] & Slabs::kForeign)) continue;
-            out[i] &= ~Slabs::kForeign;
-            P::zero(config_.os, out[i], unit);
-        }
     }
 
     Granted take_runs(Client<P>& client, const Route& r, u32 n, Offset* out, bool can_grow) {
