@@ -9,7 +9,7 @@
 #include <linux/refcount.h>
 #include <linux/vmalloc.h>
 
-#define LEAK_BYTES (4UL << 20)
+#define LEAK_BYTES (8UL << 20)
 
 static char *at_exit = "";
 module_param(at_exit, charp, 0444);
