@@ -21,19 +21,42 @@ this=$(realpath "${BASH_SOURCE[0]}")
 count=${GIT_CONFIG_COUNT:-0}
 export "GIT_CONFIG_KEY_$count=safe.directory" "GIT_CONFIG_VALUE_$count=$PWD" GIT_CONFIG_COUNT=$((count + 1))
 
+# As many at a time as there are CPUs; what each has to say is said in order.
+names=()
+running=0
 check() { # name, command...
 	local name=$1
 	shift
 	if [ "${#wanted[@]}" -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
-	local start=$SECONDS
-	if bash "$this" --run "$@" >"$log/$name.log" 2>&1; then
-		passed=$((passed + 1))
-		printf 'ok %s (%d s): %s\n' "$name" $((SECONDS - start)) "$(tail -n 1 "$log/$name.log")"
-	else
-		failed=$((failed + 1))
-		printf 'not ok %s (%d s)\n' "$name" $((SECONDS - start))
-		sed 's/^/    /' "$log/$name.log" | tail -n 60
+	names+=("$name")
+	rm -f "$log/$name.end"
+	if [ "$running" -ge "$(nproc)" ]; then
+		wait -n || true
+		running=$((running - 1))
 	fi
+	{
+		start=$SECONDS status=0
+		bash "$this" --run "$@" >"$log/$name.log" 2>&1 || status=$?
+		echo "$status $((SECONDS - start))" >"$log/$name.end"
+	} &
+	running=$((running + 1))
+}
+
+report() {
+	local name status seconds
+	wait
+	for name in "${names[@]}"; do
+		status='' seconds=0
+		read -r status seconds <"$log/$name.end" || true
+		if [ "$status" = 0 ]; then
+			passed=$((passed + 1))
+			printf 'ok %s (%d s): %s\n' "$name" "$seconds" "$(tail -n 1 "$log/$name.log")"
+		else
+			failed=$((failed + 1))
+			printf 'not ok %s (%d s)\n' "$name" "$seconds"
+			sed 's/^/    /' "$log/$name.log" | tail -n 60
+		fi
+	done
 }
 
 shell_scripts() {
@@ -115,6 +138,8 @@ if [ "${1:-}" = --run ]; then
 	exit
 fi
 
+# The longest first.
+check detectors tools/check/selftest.sh
 check laws tools/check/laws.sh
 check spelling spelling
 check layers tools/check/layers.sh
@@ -125,7 +150,6 @@ check shellcheck shell_scripts
 check checkpatch checkpatch
 check core-analysis core_analysis
 for kernel in 6.1 6.12 newest; do check "symbols-$kernel" tools/kernels/symbols.sh "$kernel"; done
-check detectors tools/check/selftest.sh
-
+report
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
