@@ -3,6 +3,7 @@
  * The seam's hooks for "host:": one task on one CPU, as host_lock() makes it. So a pin and a reader's
  * section are nothing, a lock of the core is none, and what is retired is freed at the end of the call.
  */
+#include <assert.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -38,10 +39,12 @@ static unsigned shift_of(size_t bytes) {
     return shift;
 }
 
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t in_pages(size_t bytes) { return (bytes + HOST_PAGE - 1) & ~(HOST_PAGE - 1); }
 
 void *host_take_memory(size_t bytes) {
     const unsigned shift = shift_of(bytes);
+    size_t astray;
     void *memory;
 
     if (shift > LARGEST_SHIFT)
@@ -51,8 +54,16 @@ void *host_take_memory(size_t bytes) {
         vacants[shift] = vacants[shift]->next;
         return memset(memory, 0, 1ul << shift);
     }
+    /* Whole pages lie on a page, and less on its own size; what is passed over is lost. */
+    astray = -(size_t)(uintptr_t)chunk & (smaller(1ul << shift, HOST_PAGE) - 1);
+    if (astray < chunk_left) {
+        chunk += astray;
+        chunk_left -= astray;
+    } else {
+        chunk_left = 0;
+    }
     if (chunk_left < 1ul << shift) {
-        /* What is left of the old one is lost: less than a sixteenth. */
+        /* What is left of the old one is lost, too. */
         memory = map_memory(CHUNK);
         if (!memory)
             return NULL;
@@ -87,13 +98,36 @@ struct retired {
 
 static struct retired *retired;
 
+/* What waits for readers, until the call ends, too. */
+struct after {
+    struct after *next;
+    void (*fn)(struct quarry_os_after *after);
+};
+static_assert(sizeof(struct after) <= sizeof(struct quarry_os_after), "it stands in the seam's");
+
+static struct after *afters;
+
 void host_end_of_call(void) {
+    while (afters) {
+        struct after *after = afters;
+
+        afters = after->next;
+        after->fn((struct quarry_os_after *)after);
+    }
     while (retired) {
         struct retired *block = retired;
 
         retired = block->next;
         host_give_memory(block, block->bytes);
     }
+}
+
+void quarry_os_after_readers(struct quarry_os_after *after, void (*fn)(struct quarry_os_after *after)) {
+    struct after *waiting = (struct after *)after;
+
+    waiting->fn = fn;
+    waiting->next = afters;
+    afters = waiting;
 }
 
 void *quarry_os_meta_alloc(size_t bytes, enum quarry_context context) {
