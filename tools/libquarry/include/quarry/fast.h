@@ -235,7 +235,8 @@ void __tsan_release(void *address);
 /*
  * The same where the class is not known when compiling, without a branch on it, which would be guessed
  * wrong at every other size: `at` is a large mark, or a small one and the byte before it, so that
- * the class is at[1] in either case; the low byte is the mark's, or a word of the caller's.
+ * the class is at[1] in either case; the low byte is the mark's, or a word of the caller's. Relaxed
+ * atomics, for the same reason as above.
  */
 QUARRY_INLINE volatile uint8_t *quarry_mark_of(struct quarry_pool *pool, uint64_t entry,
                                                unsigned size_class) {
@@ -257,24 +258,24 @@ QUARRY_INLINE int quarry_set_any_mark(struct quarry_pool *pool, uint64_t entry, 
     volatile uint8_t *at = quarry_mark_of(pool, entry, size_class);
     volatile uint16_t own;
 
-    if (__builtin_expect(at[1] != 0, 0))
+    if (__builtin_expect(__atomic_load_n(&at[1], __ATOMIC_RELAXED) != 0, 0))
         return 0;
-    at[1] = (uint8_t)(size_class + 1);
+    __atomic_store_n(&at[1], (uint8_t)(size_class + 1), __ATOMIC_RELAXED);
     /* Last and whole, so that the next load of it need not wait for two stores. */
-    *(volatile uint16_t *)quarry_low_byte(at, &own, size_class) =
-        (uint16_t)((entry & 7) | (size_class + 1) << 8);
+    __atomic_store_n((volatile uint16_t *)quarry_low_byte(at, &own, size_class),
+                     (uint16_t)((entry & 7) | (size_class + 1) << 8), __ATOMIC_RELAXED);
     return 1;
 }
 
 QUARRY_INLINE int quarry_clear_any_mark(struct quarry_pool *pool, uint64_t entry, unsigned size_class) {
     volatile uint8_t *at = quarry_mark_of(pool, entry, size_class);
     volatile uint16_t own = (uint16_t)(entry & 7);
-    const unsigned wrong = (at[1] ^ (size_class + 1)) |
-                           (*quarry_low_byte(at, &own, size_class) ^ (unsigned)(entry & 7));
+    const unsigned has_class = __atomic_load_n(&at[1], __ATOMIC_RELAXED);
+    const unsigned starts = __atomic_load_n(quarry_low_byte(at, &own, size_class), __ATOMIC_RELAXED);
 
-    if (__builtin_expect(wrong != 0, 0))
+    if (__builtin_expect(((has_class ^ (size_class + 1)) | (starts ^ (unsigned)(entry & 7))) != 0, 0))
         return 0;
-    at[1] = 0;
+    __atomic_store_n(&at[1], (uint8_t)0, __ATOMIC_RELAXED);
     return 1;
 }
 
