@@ -283,7 +283,11 @@ void Attacker::check_own() {
     const auto* bytes = static_cast<const unsigned char*>(quarry_address(pool_, large_));
     for (std::size_t i = 0; i < large_bytes_; i++) honest_failures_ += bytes[i] != 0x5a;
     struct quarry_stat stat;
-    if (quarry_stat(pool_, &stat) < 0) {
+    // To the kernel what lies in this client's magazines is owned, too.
+    if (quarry_drain(pool_, 0, nullptr) < 0) {
+        honest_failures_++;
+        complain_of(errno, QUARRY_CALL_DRAIN, "drain of the attacker's own");
+    } else if (quarry_stat(pool_, &stat) < 0) {
         honest_failures_++;
         complain_of(errno, QUARRY_CALL_STAT, "stat of the attacker");
     } else if (stat.client_objects != 1) {

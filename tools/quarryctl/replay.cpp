@@ -204,6 +204,8 @@ int replay(quarry_pool* pool, Arguments& arguments, const std::vector<Program>& 
     totals.counts.add(idle.counts());
     const std::chrono::duration<double> seconds = Clock::now() - start;
     struct quarry_stat stat = {};
+    // What lies in this client's magazines is not left: it goes home before what is owned is counted.
+    if (quarry_drain(pool, 0, nullptr) < 0) return complain_of(errno, QUARRY_CALL_DRAIN, "drain");
     if (quarry_stat(pool, &stat) < 0) return complain_of(errno, QUARRY_CALL_STAT, "stat");
     const Report report = report_of(arguments, totals, mesh.get(), stat.client_id,
                                     stat.client_objects, seconds.count());
