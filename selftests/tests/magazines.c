@@ -224,9 +224,17 @@ TEST_F(magazines, a_hostile_client_scribbles_all_and_harms_itself_alone)
 {
 	static uint64_t held[400];
 	uint64_t state = 88172645463325252ULL, slots;
+	struct quarry_pool_create c;
 	pid_t hostile[2];
 	time_t until;
 
+	/* What a client has scribbled over stays its own until it dies: a limit bounds that. */
+	leave(&self->pool);
+	create_defaults(&c);
+	c.bytes = 4 * MIB;
+	c.max_bytes = 64 * MIB;
+	c.client_limit = 2 * MIB;
+	ASSERT_EQ(found(&self->pool, &c), 0);
 	for (int i = 0; i < 2; i++) {
 		hostile[i] = fork();
 		if (!hostile[i]) {
