@@ -11,16 +11,7 @@
 
 /* As QUARRY_SEQUENCE_BEGIN, with a table anywhere; `magazine` becomes the address of the magazine. */
 #define BEGIN                                             \
-    ".pushsection __rseq_cs, \"aw?\", @progbits\n\t"      \
-    ".balign 32\n"                                        \
-    "3:\n\t"                                              \
-    ".long 0, 0\n\t"                                      \
-    ".quad 1f, 2f - 1f, 4f\n\t"                           \
-    ".popsection\n\t"                                     \
-    "leaq 3b(%%rip), %[block]\n\t"                        \
-    "movq %[block], %%fs:8(%[rseq])\n"                    \
-    "1:\n\t"                                              \
-    "movslq %%fs:4(%[rseq]), %[block]\n\t"                \
+    QUARRY_SEQUENCE_OPEN                                  \
     "movq (%[table],%[block],8), %[block]\n\t"            \
     "addq %[anchor], %[block]\n\t"
 

@@ -131,12 +131,13 @@ QUARRY_INLINE uint16_t quarry_large_mark(uint64_t entry, unsigned size_class) {
 #if QUARRY_SEQUENCES
 
 /*
- * A sequence begins and ends with these; between them `block` is the address of this CPU's block.
+ * A sequence begins and ends with these; between them `block` is the address of this CPU's block (its
+ * CPU's number, behind OPEN alone).
  * The description of the sequence lies in __rseq_cs, the signature that the kernel wants to see
  * before the place where an aborted one goes on in __rseq_failure; both in the group of the function
  * that they belong to ("?"), so that the linker drops them with it.
  */
-#define QUARRY_SEQUENCE_BEGIN(table)                      \
+#define QUARRY_SEQUENCE_OPEN                              \
     ".pushsection __rseq_cs, \"aw?\", @progbits\n\t"      \
     ".balign 32\n"                                        \
     "3:\n\t"                                              \
@@ -146,7 +147,9 @@ QUARRY_INLINE uint16_t quarry_large_mark(uint64_t entry, unsigned size_class) {
     "leaq 3b(%%rip), %[block]\n\t"                        \
     "movq %[block], %%fs:8(%[rseq])\n"                    \
     "1:\n\t"                                              \
-    "movslq %%fs:4(%[rseq]), %[block]\n\t"                \
+    "movslq %%fs:4(%[rseq]), %[block]\n\t"
+#define QUARRY_SEQUENCE_BEGIN(table)                       \
+    QUARRY_SEQUENCE_OPEN                                   \
     "movq %c[" table "](%[pool],%[block],8), %[block]\n\t" \
     "addq %[pool], %[block]\n\t"
 #define QUARRY_SEQUENCE_END                                 \

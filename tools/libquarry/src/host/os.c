@@ -183,21 +183,13 @@ void quarry_os_corruption(void *pool, enum quarry_corruption what, uint64_t offs
     ((struct host_pool *)pool)->corruptions++;
 }
 
-/* ---- what the kernel traces; of a slab also its pages' class ---------------------------------------- */
-
-static void set_class(struct host_pool *pool, uint64_t offset, uint64_t bytes, unsigned char value) {
-    if (pool->class_table && pool->classes)
-        memset(pool->class_table + offset / HOST_PAGE, value, bytes / HOST_PAGE);
-}
+/* ---- what the kernel traces ------------------------------------------------------------------------ */
 
 void quarry_os_trace_slab_create(void *pool, uint32_t slot_bytes, uint64_t offset, uint64_t bytes) {
-    const bool fixed = ((struct host_pool *)pool)->kind == QUARRY_KIND_FIXED;
-
-    set_class(pool, offset, bytes, (unsigned char)(fixed ? 1 : quarry_class_of(slot_bytes, 0) + 1));
+    (void)pool, (void)slot_bytes, (void)offset, (void)bytes;
 }
 void quarry_os_trace_slab_destroy(void *pool, uint32_t slot_bytes, uint64_t offset, uint64_t bytes) {
-    (void)slot_bytes;
-    set_class(pool, offset, bytes, 0);
+    (void)pool, (void)slot_bytes, (void)offset, (void)bytes;
 }
 void quarry_os_trace_remote_free(void *pool, uint32_t slot_bytes, uint64_t slab_offset, uint32_t slots) {
     (void)pool, (void)slot_bytes, (void)slab_offset, (void)slots;
@@ -214,7 +206,6 @@ int quarry_os_trace_timed(void) { return 0; }
  * The core's own magazines are a kernel's, which fills them with interrupts off; "host:" has its own
  * (magazine.c) and gives the core no memory for any.
  */
-#ifdef QUARRY_CORE_MAGAZINE_BASE
 unsigned int quarry_os_on_each_cpu_steps(int (*fn)(void *arg, unsigned int cpu), void *arg) {
     while (fn(arg, 0))
         ;
@@ -232,7 +223,10 @@ void *quarry_os_magazine_memory(void *client, unsigned int cpu, unsigned int par
 void quarry_os_magazine_refused(void *client, int error, uint64_t offset, uint64_t owner) {
     (void)client, (void)error, (void)offset, (void)owner;
 }
-void quarry_os_slab_class(void *pool, uint64_t offset, uint64_t pages, uint32_t value) {
-    set_class(pool, offset, pages * HOST_PAGE, (unsigned char)value);
+
+void quarry_os_slab_class(void *os_pool, uint64_t offset, uint64_t pages, uint32_t value) {
+    struct host_pool *pool = os_pool;
+
+    if (pool->class_table && pool->classes)
+        memset(pool->class_table + offset / HOST_PAGE, (int)value, pages);
 }
-#endif
