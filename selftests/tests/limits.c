@@ -117,6 +117,58 @@ TEST_F(limits, clients_of_one_user_are_limited)
 	EXPECT_EQ(as_user(65534, makes_three_clients), 0);
 }
 
+static int set_file_max(const char *value)
+{
+	FILE *f = fopen("/proc/sys/fs/file-max", "w");
+
+	if (!f)
+		return -errno;
+	fputs(value, f);
+	return fclose(f) ? -errno : 0;
+}
+
+/* Root is not bound by it, so the calls are those of another effective user. */
+TEST_F(limits, a_pool_or_a_client_without_a_file_left_is_enfile_and_takes_no_place)
+{
+	int fd = control(), create, joined, tried, opened;
+	struct quarry_pool_create c;
+	char most[32] = "";
+	struct pool p, none;
+	FILE *f;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(create_heap(&p, 64 * KIB, 64 * KIB), 0);
+	create_defaults(&c);
+	c.bytes = 64 * KIB;
+	c.max_bytes = 64 * KIB;
+	f = fopen("/proc/sys/fs/file-max", "r");
+	ASSERT_NE(f, NULL);
+	EXPECT_NE(fgets(most, sizeof(most), f), NULL);
+	fclose(f);
+	ASSERT_EQ(set_parameter("max_user_pools", 2), 0);
+	ASSERT_EQ(set_file_max("1\n"), 0);
+
+	ASSERT_EQ(seteuid(65534), 0);
+	opened = open("/", O_RDONLY) < 0 ? errno : 0;
+	create = call(fd, QUARRY_IOC_POOL_CREATE, &c);
+	joined = join(&none, p.fd, 0);
+	ASSERT_EQ(seteuid(0), 0);
+	ASSERT_EQ(set_file_max(most), 0);
+
+	EXPECT_EQ(opened, ENFILE);
+	EXPECT_EQ(create, -ENFILE);
+	EXPECT_EQ(joined, -ENFILE);
+	EXPECT_EQ(stat_of(p.fd).clients, 1);
+	/* The user's second place is free. */
+	ASSERT_EQ(seteuid(65534), 0);
+	tried = call(fd, QUARRY_IOC_POOL_CREATE, &c);
+	ASSERT_EQ(seteuid(0), 0);
+	EXPECT_EQ(tried, 0);
+	close(c.fd);
+	close(fd);
+	leave(&p);
+}
+
 static int takes_two_mib(void)
 {
 	struct pool p;

@@ -123,6 +123,17 @@ TEST_F(ranges, a_declared_alignment_is_exact_and_another_is_found_too)
 	EXPECT_EQ(alloc_n(&self->pool, 100, 1ULL << 40, 1, &at), -ENOSPC);
 }
 
+TEST_F(ranges, a_client_without_its_area_resizes_nothing)
+{
+	struct pool second;
+
+	ASSERT_EQ(join(&second, self->pool.fd, 0), 0);
+	EXPECT_EQ(resize_one(&second, 0, 512), -ENOTCONN);
+	ASSERT_EQ(map_area(&second), 0);
+	EXPECT_EQ(resize_one(&second, 0, 512), -EALREADY);
+	leave(&second);
+}
+
 TEST_F(ranges, a_resize_stays_in_its_place_or_changes_nothing)
 {
 	int64_t range = alloc_one(&self->pool, 1024);
