@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # Runs the KUnit suites on User Mode Linux and judges what came of it.
 #
-#   kunit/run.sh [--kernel 6.1|newest|all] [--filter SUITE.CASE] [--debug] [--plant KIND]
+#   kunit/run.sh [--kernel 6.1|newest|all] [--filter SUITE.CASE] [--debug] [--plant KIND] [--judge-again]
 #   kunit/run.sh --selftest [--kernel ...]     sees every planted fault make the runner fail
 #   kunit/run.sh --full [--kernel ...]         the selftest, then the suites
 #
@@ -14,16 +14,18 @@
 # --filter   one case, or a whole suite (SUITE or SUITE.*); all others must be seen to be skipped
 # --debug    kernels with KASAN, lockdep, kmemleak and fault injection
 # --plant    KIND of fault to plant; see plants() below
+# --judge-again   no boot: the log of the last one is judged once more
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 here=$root/kunit
-kernels=(6.1 newest) filter='' debug=no plant='' parts=suites
+kernels=(6.1 newest) filter='' debug=no plant='' parts=suites again=no
 total_passed=0 total_failed=0 total_skipped=0
 guest=''
 
 # Each fault, and what the verdict must say when it is there. Those marked = are planted by the
-# runner in what it judges; the others by the module, told by its parameter.
+# runner in what the guest gets, or (==) in what it compares the guest's log with; the others by the
+# module, told by its parameter.
 plants() {
 	cat <<-'LIST'
 		fail      quarry_plant.planted: FAIL
@@ -34,9 +36,9 @@ plants() {
 		pin       unload-kunit: rc=1
 		refuse    load-quarry: rc=1
 		=load     load-kunit: rc=1
-		=missing  quarry_plant: 1 cases ran, 2 expected
-		=extra    quarry_plant: ran, and is not listed
-		=suite    quarry_ghost: did not run
+		==missing quarry_plant: 1 cases ran, 2 expected
+		==extra   quarry_plant: ran, and is not listed
+		==suite   quarry_ghost: did not run
 	LIST
 }
 
@@ -101,9 +103,9 @@ boot() {
 # The expected list as it is, or with a fault planted in it.
 expected_list() {
 	case $plant in
-	=missing) sed 's/^quarry_plant 1$/quarry_plant 2/' "$here/expected.list" ;;
-	=extra) sed '/^quarry_plant /d' "$here/expected.list" ;;
-	=suite) cat "$here/expected.list" && echo 'quarry_ghost 1' ;;
+	==missing) sed 's/^quarry_plant 1$/quarry_plant 2/' "$here/expected.list" ;;
+	==extra) sed '/^quarry_plant /d' "$here/expected.list" ;;
+	==suite) cat "$here/expected.list" && echo 'quarry_ghost 1' ;;
 	*) cat "$here/expected.list" ;;
 	esac
 }
@@ -127,14 +129,18 @@ run_kernel() {
 	mkdir -p "$work/guest.home"
 	exec {running}>"$work/lock"
 	flock "$running"
-	[[ $plant != hang ]] || limit=15
-	parameters="kunit_plant=${plant#=}"
-	[[ -z $filter ]] || parameters+=" kunit_only=$filter"
+	[[ $plant != hang ]] || limit=10
+	if [[ $again == no ]]; then
+		parameters="kunit_plant=${plant#=}"
+		[[ -z $filter ]] || parameters+=" kunit_only=$filter"
 
-	links=$(QUARRY_UML=$fragments QUARRY_OUT=$work/module \
-		"$root/tools/kernels/module.sh" "uml-$kernel" QUARRY_KUNIT=1) || die "the modules do not build"
-	pack_initramfs "$links" "$work/guest" "$parameters"
-	boot "$objects" "$work/guest" "$work/boot.log" "$limit" "${arguments[@]}" 2>>"$work/host.log"
+		links=$(QUARRY_UML=$fragments QUARRY_OUT=$work/module \
+			"$root/tools/kernels/module.sh" "uml-$kernel" QUARRY_KUNIT=1) || die "the modules do not build"
+		pack_initramfs "$links" "$work/guest" "$parameters"
+		boot "$objects" "$work/guest" "$work/boot.log" "$limit" "${arguments[@]}" 2>>"$work/host.log"
+	elif [[ ! -e $work/boot.log ]]; then
+		die "there is no log to judge again: $work/boot.log"
+	fi
 	expected_list >"$work/expected"
 	"$here/verdict.py" --log "$work/boot.log" --expected "$work/expected" --kernel "$kernel" \
 		--filter "$filter" --parser "$source/tools/testing/kunit/kunit.py" --work "$work" \
@@ -150,13 +156,23 @@ run_kernel() {
 	exec {running}>&-
 }
 
-# Each planted fault must make this script fail and say why. Only the plant's suite runs.
+# Each planted fault must make this script fail and say why. Only the plant's suite runs. Without a
+# fault, the same way through passes; that guest's log serves what is planted in the comparison.
 run_selftest() {
 	local kernel kind words output rc
+	local -a how
 	for kernel in "${kernels[@]}"; do
+		if output=$("$0" --kernel "$kernel" --filter 'quarry_plant.*' </dev/null); then
+			total_passed=$((total_passed + 1))
+		else
+			echo "[$kernel] nothing planted, and yet it fails:"
+			echo "$output"
+			total_failed=$((total_failed + 1))
+		fi
 		while read -r kind words; do
-			rc=0
-			output=$("$0" --kernel "$kernel" --plant "$kind" --filter 'quarry_plant.*' </dev/null) || rc=$?
+			rc=0 how=(--plant "$kind")
+			[[ $kind != ==* ]] || how+=(--judge-again)
+			output=$("$0" --kernel "$kernel" "${how[@]}" --filter 'quarry_plant.*' </dev/null) || rc=$?
 			if [[ $rc -eq 1 ]] && grep -qF -- "$words" <<<"$output"; then
 				echo "[$kernel] planted fault '$kind' is seen: $words"
 				total_passed=$((total_passed + 1))
@@ -165,15 +181,7 @@ run_selftest() {
 				echo "$output"
 				total_failed=$((total_failed + 1))
 			fi
-		done < <(plants)
-		# And without a fault, the same way through passes.
-		if output=$("$0" --kernel "$kernel" --filter 'quarry_plant.*'); then
-			total_passed=$((total_passed + 1))
-		else
-			echo "[$kernel] nothing planted, and yet it fails:"
-			echo "$output"
-			total_failed=$((total_failed + 1))
-		fi
+		done < <(plants | LC_ALL=C sort)
 	done
 }
 
@@ -193,6 +201,7 @@ while [[ $# -gt 0 ]]; do
 		plants | awk '{print $1}' | grep -qxF -- "${2:-}" || die "--plant takes one of: $(plants | awk '{print $1}' | xargs)"
 		plant=$2 && shift
 		;;
+	--judge-again) again=yes ;;
 	--selftest) parts=selftest ;;
 	--full) parts=selftest,suites ;;
 	*) die "usage: $(sed -n 's/^#   //p' "$0")" ;;

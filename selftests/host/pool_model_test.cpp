@@ -3,6 +3,7 @@
 // Pools against a naive model: long random streams of every call, right and wrong, with
 // the full audit after each step.
 #include "pool_fixture.hpp"
+#include "variant.hpp"
 
 namespace quarry {
 namespace {
@@ -124,11 +125,11 @@ protected:
     }
 };
 
-// A million steps; fewer under the race detector, which has nothing to find in one thread.
+// A million steps under the sanitizers of memory and of behaviour.
 TEST_F(PoolModel, ALongRandomStreamAgreesWithTheModelAndVerifiesAfterEachStep) {
-    run(QUARRY_HOST_TSAN ? 20000 : 1000000, 20, 1, 1);
+    run(by_variant(300000, 1000000, 10000), 20, 1, 1);
 }
-TEST_F(PoolModel, RandomStepsInALargerPool) { run(100000, 300, 2, 50); }
+TEST_F(PoolModel, RandomStepsInALargerPool) { run(by_variant(100000, 100000, 10000), 300, 2, 50); }
 
 }  // namespace
 }  // namespace quarry

@@ -8,17 +8,13 @@
 #include <vector>
 
 #include "range_model.hpp"
+#include "variant.hpp"
 
 namespace quarry {
 namespace {
 
-#if QUARRY_HOST_TSAN
-constexpr int kStreams = 6, kSteps = 3000, kDepth = 3;
-#elif defined(__SANITIZE_ADDRESS__)
-constexpr int kStreams = 6, kSteps = 5000, kDepth = 4;
-#else
-constexpr int kStreams = 12, kSteps = 16000, kDepth = 5;
-#endif
+constexpr int kStreams = by_variant(12, 6, 6), kSteps = by_variant(16000, 5000, 1000),
+              kDepth = by_variant(5, 4, 3);
 
 template <typename Word>
 void random_streams(const std::vector<RangeShape>& shapes) {

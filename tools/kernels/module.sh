@@ -50,6 +50,10 @@ main() {
 		[[ $kernel != newest ]] || command=("$here/newest-toolchain.sh" make)
 		;;
 	esac
+	# What was compiled once, from the same sources with the same flags, is not compiled again.
+	if [[ ${command[*]} == make ]] && command -v ccache >/dev/null; then
+		arguments+=(CC="ccache gcc")
+	fi
 	mkdir -p "$folder"
 	exec {build_lock}>"$folder/.lock"
 	flock "$build_lock"
