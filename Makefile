@@ -29,15 +29,21 @@ include selftests/stress/stress.mk
 include tools/bench/vm/vm.mk
 include tools/check/check.mk
 
-# What `make test` runs; each target also stands alone. User space, and beside it the kernels: the
-# two build nothing in common but the module, whose build takes a lock.
-TEST_TARGETS := test-host test-libquarry test-record test-bench-report test-tools + \
-	test-kunit test-vm test-kill-short
+# What `make test` runs, in two lanes; each target also stands alone. All that they need is built
+# first: it keeps every CPU busy, and no two of them then build the same thing at one time.
+TEST_TARGETS := test-host test-record test-libquarry test-bench-report test-tools + \
+	test-vm test-kunit test-kill-short
 
-.PHONY: test
+.PHONY: test test-build
 test: ## every test: host, UML, VM; the last line counts them
 	@tools/deps.sh host tools check kunit vm run
+	@mkdir -p $(BUILD)/test
+	@echo "building what the tests need ($(BUILD)/test/build.log)"
+	@# What does not build is told by the test that needs it.
+	@$(MAKE) --no-print-directory -k -j$$(nproc) test-build >$(BUILD)/test/build.log 2>&1 || true
 	@tools/check/tally.sh $(TEST_TARGETS)
+
+test-build: host-programs libquarry-programs record-programs traces kunit-modules module vm-programs kill-program
 
 clean: ## remove everything built (kernel caches outside the tree stay)
 	rm -rf $(BUILD)

@@ -3,9 +3,12 @@
 # TEST=suite.case one case (or a whole suite).
 KUNIT_ARGS = $(if $(KERNEL),--kernel $(KERNEL)) $(if $(TEST),--filter '$(TEST)')
 
-.PHONY: test-kunit test-kunit-selftest test-kunit-debug kunit-deps
+.PHONY: test-kunit test-kunit-selftest test-kunit-debug kunit-deps kunit-modules
 kunit-deps:
 	@tools/deps.sh kunit
+
+kunit-modules: kunit-deps
+	@kunit/run.sh --build $(if $(KERNEL),--kernel $(KERNEL))
 
 test-kunit: kunit-deps ## KUnit suites on UML [KERNEL=6.1|newest] [TEST=suite.case], planted faults included
 	@kunit/run.sh $(if $(TEST),,--full) $(KUNIT_ARGS)

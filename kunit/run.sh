@@ -5,6 +5,7 @@
 #   kunit/run.sh [--kernel 6.1|newest|all] [--filter SUITE.CASE] [--debug] [--plant KIND] [--judge-again]
 #   kunit/run.sh --selftest [--kernel ...]     sees every planted fault make the runner fail
 #   kunit/run.sh --full [--kernel ...]         the selftest, then the suites
+#   kunit/run.sh --build [--kernel ...]        the kernels and modules alone
 #
 # A pass means: both modules loaded and unloaded, exactly the cases of expected.list ran, each of
 # them passed by the kernel's own parser, and the kernel log is clean from the first insmod to the
@@ -204,11 +205,19 @@ while [[ $# -gt 0 ]]; do
 	--judge-again) again=yes ;;
 	--selftest) parts=selftest ;;
 	--full) parts=selftest,suites ;;
+	--build) parts=build ;;
 	*) die "usage: $(sed -n 's/^#   //p' "$0")" ;;
 	esac
 	shift
 done
 
+if [[ $parts == build ]]; then
+	for kernel in "${kernels[@]}"; do
+		"$root/tools/kernels/uml.sh" "$kernel" >/dev/null
+		QUARRY_OUT=$root/build/kunit/$kernel/module "$root/tools/kernels/module.sh" "uml-$kernel" QUARRY_KUNIT=1 >/dev/null
+	done
+	exit
+fi
 [[ $parts != selftest* ]] || run_selftest
 if [[ $parts == *suites ]]; then
 	for kernel in "${kernels[@]}"; do

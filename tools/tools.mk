@@ -142,6 +142,9 @@ $(eval $(call tools_test_variant,tsan))
 
 TOOLS_TEST_PROGRAMS := $(foreach v,plain asan tsan,$(TOOLS_TEST)/$(v)/libquarry-test $(TOOLS_TEST)/$(v)/replay-test)
 
+.PHONY: libquarry-programs
+libquarry-programs: tools $(TOOLS_TEST_PROGRAMS)
+
 test-libquarry: libquarry quarryctl examples $(TOOLS_TEST_PROGRAMS) ## test libquarry, quarryctl on the host (one test: TEST=Suite.Name)
 	tools/libquarry/test/run.sh $(TOOLS_TEST) $(TOOLS_LIB) $(TOOLS_OUT)/quarryctl "$(or $(TEST),*)"
 

@@ -44,6 +44,9 @@ test-host: ## host tests of the core (TEST=filter, SAN=plain|asan|tsan)
 	@tools/deps.sh host
 	@$(HOST_DIR)/run.sh "$(SAN)" "$(TEST)"
 
+.PHONY: host-programs
+host-programs: $(HOST_VARIANTS:%=host-%) $(HOST_BUILD)/fuzz_buddy $(HOST_BUILD)/fuzz_range
+
 .PHONY: host-expected
 host-expected: ## writes the list of host tests that must be there, from those that are
 	@tools/deps.sh host

@@ -7,7 +7,9 @@ $(BUILD)/vm/stress/kill: selftests/stress/kill.c $(VM_HEADERS) $(BUILD)/vm/kself
 	@mkdir -p $(@D)
 	gcc $(VM_CFLAGS) -o $@ $<
 
-.PHONY: test-kill test-kill-short
+.PHONY: kill-program test-kill test-kill-short
+kill-program: $(BUILD)/vm/stress/kill
+
 test-kill: module ## kills under load, nothing lost [KILLS=10000] [SEED=n] [KERNEL=6.1]
 	@tools/deps.sh vm
 	@$(MAKE) --no-print-directory $(BUILD)/vm/stress/kill

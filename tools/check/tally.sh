@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Runs make targets one after the other and adds up their closing lines.
+# Runs make targets and adds up their closing lines.
 #
 #   tally.sh TARGET... [+ TARGET...]
 #
-# What stands behind a + runs beside what stands before it; the two lanes share no files that
-# they build without a lock. The first lane yields to the second, whose virtual machines keep time; its output is
-# shown as it comes, the second's when a target ends.
+# What stands behind a + runs beside what stands before it. A lane that has come to its end takes what
+# the other has not begun, from that one's end. The first lane yields to the second, whose virtual
+# machines keep time. The first lane's output is shown as it comes, the second's when a target ends.
 #
 # Each target must end with a line `N passed, N failed`, which a word may begin; one that exits
 # non-zero without a failed test, or says nothing, or has run no test, counts as one more
@@ -18,20 +18,40 @@ set -euo pipefail
 logs=build/test
 mkdir -p "$logs"
 
-yielding=()
+first=()
+second=()
+beside=
+
+# A target is run by the lane that makes its folder.
+claim() { # TARGET
+	mkdir "$logs/$1.begun" 2>/dev/null
+}
 
 # Leaves build/test/TARGET.log, and `status seconds` in TARGET.end.
-run_target() { # TARGET
-	local start=$SECONDS status=0
-	rm -f "$logs/$1.end"
-	"${yielding[@]}" make --no-print-directory "$1" 2>&1 || status=$?
-	echo "$status $((SECONDS - start))" >"$logs/$1.end"
+run_target() { # TARGET COMMAND-PREFIX...
+	local target=$1 start=$SECONDS status=0
+	shift
+	"$@" make --no-print-directory "$target" 2>&1 || status=$?
+	echo "$status $((SECONDS - start))" >"$logs/$target.end"
+}
+
+# Its own targets from the first on, then the other's from the last on.
+first_lane() {
+	local target
+	local -a yielding=()
+	[[ -z $beside ]] || yielding=(nice -n 5)
+	for target in "$@"; do
+		claim "$target" || continue
+		echo "== make $target"
+		run_target "$target" "${yielding[@]}" | tee "$logs/$target.log"
+	done
 }
 
 second_lane() {
 	local target
 	for target in "$@"; do
-		run_target "$target" >"$logs/$target.log"
+		claim "$target" || continue
+		run_target "$target" env >"$logs/$target.log"
 		echo "== make $target (beside)"
 		cat "$logs/$target.log"
 	done
@@ -55,8 +75,11 @@ count() { # TARGET: adds what its log and its end say
 	summary+=("$(printf '%-20s %6d passed %4d failed %5d s' "$1" "$good" "$bad" "$seconds")")
 }
 
-first=()
-second=()
+backwards() {
+	local i
+	for ((i = $#; i > 0; i--)); do echo "${!i}"; done
+}
+
 lane=first
 for target in "$@"; do
 	if [ "$target" = + ]; then
@@ -66,22 +89,20 @@ for target in "$@"; do
 	else
 		second+=("$target")
 	fi
+	[ "$target" = + ] || rm -rf "$logs/$target.begun" "$logs/$target.end" "$logs/$target.log"
 done
 
 passed=0
 failed=0
 skipped=0
 summary=()
-beside=
 if [ "${#second[@]}" -gt 0 ]; then
-	second_lane "${second[@]}" &
+	# shellcheck disable=SC2046 # names without spaces
+	second_lane "${second[@]}" $(backwards "${first[@]}") &
 	beside=$!
-	yielding=(nice -n 5)
 fi
-for target in "${first[@]}"; do
-	echo "== make $target"
-	run_target "$target" | tee "$logs/$target.log"
-done
+# shellcheck disable=SC2046
+first_lane "${first[@]}" $(backwards "${second[@]}")
 [ -z "$beside" ] || wait "$beside"
 for target in "${first[@]}" "${second[@]}"; do count "$target"; done
 

@@ -77,7 +77,12 @@ $(RECORD_TEST)/fuzz_reader $(RECORD_TEST)/fuzz_planted: tools/record/test/fuzz_r
 	@mkdir -p $(@D)
 	$(RECORD_FUZZ) $(if $(findstring planted,$@),-DQUARRY_PLANTED_FAULT) $(filter %.cpp,$^) -o $@
 
-test-record: traces $(addprefix $(RECORD_TEST)/,record-test record-test-asan victim early behind.so c_reader fuzz_reader fuzz_planted) ## test the recorder and its reader (one test: TEST=Suite.Name)
+RECORD_TEST_PROGRAMS := $(addprefix $(RECORD_TEST)/,record-test record-test-asan victim early behind.so \
+	c_reader fuzz_reader fuzz_planted)
+.PHONY: record-programs
+record-programs: record $(RECORD_TEST_PROGRAMS)
+
+test-record: traces $(RECORD_TEST_PROGRAMS) ## test the recorder and its reader (one test: TEST=Suite.Name)
 	tools/record/test/run.sh $(RECORD_OUT) $(RECORD_TRACES) "$(or $(TEST),*)"
 
 -include $(wildcard $(RECORD_OUT)/*.d $(RECORD_OUT)/recorder/*.d $(RECORD_TEST)/*.d)
