@@ -8,7 +8,9 @@ $(BUILD)/vm/stress/kill: selftests/stress/kill.c $(VM_HEADERS) $(BUILD)/vm/kself
 	gcc $(VM_CFLAGS) -o $@ $<
 
 .PHONY: kill-program test-kill test-kill-short
-kill-program: $(BUILD)/vm/stress/kill
+# After the others, which make the same headers.
+kill-program: vm-programs
+	@$(MAKE) --no-print-directory $(BUILD)/vm/stress/kill
 
 test-kill: module ## kills under load, nothing lost [KILLS=10000] [SEED=n] [KERNEL=6.1]
 	@tools/deps.sh vm
