@@ -9,7 +9,7 @@
 namespace quarry {
 
 template <typename T>
-constexpr T by_variant(T plain, T asan, T tsan) {
+constexpr T by_variant([[maybe_unused]] T plain, [[maybe_unused]] T asan, [[maybe_unused]] T tsan) {
 #if QUARRY_HOST_TSAN
     return tsan;
 #elif defined(__SANITIZE_ADDRESS__)
