@@ -29,6 +29,9 @@ void Counts::add(const Counts& other) {
     objects += other.objects;
     bytes += other.bytes;
     calls += other.calls;
+    freed += other.freed;
+    large += other.large;
+    large_system_calls += other.large_system_calls;
     checks += other.checks;
     mismatches += other.mismatches;
     received += other.received;
@@ -112,14 +115,23 @@ std::size_t Player::run_length(const Worker& worker, std::size_t first) const {
     return at - first;
 }
 
+bool Player::is_large(const Program::Object& object) const {
+    return object.bytes > QUARRY_MOST_CLASS_BYTES || object.align > QUARRY_MOST_CLASS_BYTES;
+}
+
 std::size_t Player::play_allocs(Worker& worker, std::size_t first) {
     const std::size_t wanted = run_length(worker, first);
     const Event* events = worker.events->data() + first;
     const Program::Object& kind = program_.objects[events[0].object];
+    const std::uint64_t before = quarry_object_calls(pool_);
     const std::size_t done =
         quarry_alloc_batch(pool_, kind.bytes, kind.align, worker.offsets.data(), wanted);
     const int error = errno;
     worker.counts.calls++;
+    if (is_large(kind)) {
+        worker.counts.large += done;
+        worker.counts.large_system_calls += quarry_object_calls(pool_) - before;
+    }
     for (std::size_t i = 0; i < done; i++) {
         auto* address = static_cast<unsigned char*>(quarry_address(pool_, worker.offsets[i]));
         if (options_.pattern) write_pattern(address, kind.bytes, key(events[i].object));
@@ -155,7 +167,7 @@ std::size_t Player::play_frees(Worker& worker, std::size_t first) {
 
 // Checks `objects` (at most a batch), and frees them or hands them on.
 void Player::give_back(Worker& worker, const std::uint32_t* objects, std::size_t count) {
-    std::size_t own = 0;
+    std::size_t own = 0, large = 0;
     std::uint64_t bytes = 0;
     for (std::size_t i = 0; i < count; i++) {
         const std::uint64_t offset = await(objects[i]);
@@ -169,10 +181,14 @@ void Player::give_back(Worker& worker, const std::uint32_t* objects, std::size_t
         }
         worker.offsets[own++] = offset;
         bytes += size;
+        large += is_large(program_.objects[objects[i]]);
     }
     count_dead(own, bytes);
+    const std::uint64_t before = quarry_object_calls(pool_);
     for (std::size_t at = 0; at < own;) {
-        at += quarry_free_batch(pool_, worker.offsets.data() + at, own - at);
+        const std::size_t gone = quarry_free_batch(pool_, worker.offsets.data() + at, own - at);
+        worker.counts.freed += gone;
+        at += gone;
         worker.counts.calls++;
         if (at == own) break;
         const int error = errno;
@@ -182,6 +198,11 @@ void Player::give_back(Worker& worker, const std::uint32_t* objects, std::size_t
                      static_cast<unsigned long long>(worker.offsets[at]),
                      quarry_strerror(error, QUARRY_CALL_FREE));
         at++;
+    }
+    // A batch with a large object in it goes to the kernel for that one.
+    if (large) {
+        worker.counts.large += large;
+        worker.counts.large_system_calls += quarry_object_calls(pool_) - before;
     }
 }
 
@@ -222,8 +243,14 @@ void Player::receive(const Handover& object) {
     received_.received_bytes += object.bytes;
     if (options_.pattern) check(received_, object.offset, object.bytes, object.key);
     received_.calls++;
-    if (quarry_free_offset(pool_, object.offset) == 0) return;
+    const std::uint64_t before = quarry_object_calls(pool_);
+    const bool freed = quarry_free_offset(pool_, object.offset) == 0;
     const int error = errno;
+    // It has no mark here, so the kernel is asked.
+    received_.large++;
+    received_.large_system_calls += quarry_object_calls(pool_) - before;
+    received_.freed += freed;
+    if (freed) return;
     received_.refusals[error]++;
     received_.mismatches++;
     std::fprintf(stderr, "quarryctl: free of received object at %llu refused: %s\n",

@@ -59,8 +59,11 @@ struct PlayOptions {
 
 // What one thread counts.
 struct Counts {
-    std::uint64_t objects = 0, bytes = 0, calls = 0, checks = 0, mismatches = 0;
+    std::uint64_t objects = 0, bytes = 0, freed = 0, calls = 0, checks = 0, mismatches = 0;
     std::uint64_t received = 0, received_bytes = 0;
+    // Of objects that no magazine holds, and of handed ones: allocations and frees, and the system
+    // calls that they made. Exact with one playing thread; with several, calls may go to the wrong sum.
+    std::uint64_t large = 0, large_system_calls = 0;
     std::map<int, std::uint64_t> refusals;  // by errno
 
     void add(const Counts& other);
@@ -90,6 +93,7 @@ private:
     std::size_t run_length(const Worker& worker, std::size_t first) const;
     std::uint64_t await(std::uint32_t object);
     void give_back(Worker& worker, const std::uint32_t* objects, std::size_t count);
+    bool is_large(const Program::Object& object) const;
     bool hand_over(Worker& worker, std::uint32_t object, std::uint64_t offset);
     void free_rest(Worker& worker);
     void check(Counts& counts, std::uint64_t offset, std::uint64_t bytes, const PatternKey& key);

@@ -144,9 +144,14 @@ void play_program(quarry_pool* pool, const Program& program, const Arguments& ar
 }
 
 Report report_of(const Arguments& arguments, const Totals& totals, const Mesh* mesh,
-                 std::uint64_t client, std::uint64_t left, double seconds) {
+                 std::uint64_t client, std::uint64_t left, std::uint64_t system_calls,
+                 double seconds) {
     const Counts& counts = totals.counts;
-    const std::uint64_t calls = counts.calls + (mesh ? mesh->calls() : 0);
+    const std::uint64_t transfers = mesh ? mesh->calls() : 0;
+    const std::uint64_t calls = counts.calls + transfers;
+    const std::uint64_t small = counts.objects + counts.freed - counts.large;
+    const std::uint64_t small_system_calls =
+        system_calls - std::min(system_calls, transfers + counts.large_system_calls);
     Report refusals = Report::object();
     for (const auto& [error, count] : counts.refusals) refusals[strerrorname_np(error)] = count;
     return {
@@ -162,6 +167,18 @@ Report report_of(const Arguments& arguments, const Totals& totals, const Mesh* m
         {"calls", calls},
         {"calls_per_object",
          counts.objects ? static_cast<double>(calls) / static_cast<double>(counts.objects) : 0.0},
+        {"freed", counts.freed},
+        {"system_calls", system_calls},
+        // Allocations and frees of objects that a magazine may hold, one by one; larger ones and those that
+        // came from a peer; and the system calls that each of the two took.
+        {"small", small},
+        {"small_system_calls", small_system_calls},
+        {"large", counts.large},
+        {"large_system_calls", counts.large_system_calls},
+        {"transfer_calls", transfers},
+        {"without_system_call",
+         small > small_system_calls
+             ? 1 - static_cast<double>(small_system_calls) / static_cast<double>(small) : 0.0},
         {"refusals", refusals},
         {"patterns_checked", counts.checks},
         {"mismatches", counts.mismatches},
@@ -203,12 +220,13 @@ int replay(quarry_pool* pool, Arguments& arguments, const std::vector<Program>& 
     }
     totals.counts.add(idle.counts());
     const std::chrono::duration<double> seconds = Clock::now() - start;
+    const std::uint64_t system_calls = quarry_object_calls(pool);
     struct quarry_stat stat = {};
     // What lies in this client's magazines is not left: it goes home before what is owned is counted.
     if (quarry_drain(pool, 0, nullptr) < 0) return complain_of(errno, QUARRY_CALL_DRAIN, "drain");
     if (quarry_stat(pool, &stat) < 0) return complain_of(errno, QUARRY_CALL_STAT, "stat");
     const Report report = report_of(arguments, totals, mesh.get(), stat.client_id,
-                                    stat.client_objects, seconds.count());
+                                    stat.client_objects, system_calls, seconds.count());
     if (arguments.report && !(std::ofstream(arguments.report) << report.dump(2) << '\n').flush()) {
         complain("%s: %s", arguments.report, std::strerror(errno));
         good = false;

@@ -19,8 +19,6 @@ out=/run/share
 names=(cc1plus perl sqlite3 git)
 victim=git
 fault=${RUN_FAULT:-none}
-# Each object by a call of its own, so that STAT, the tracepoints and the programs count the same.
-export GLIBC_TUNABLES=glibc.pthread.rseq=0
 
 say() { printf '  [%5.1f s] %s\n' "$(uptime_since)" "$*" >&3; }
 uptime_since() { awk -v began="$RUN_BEGAN" '{ print $1 - began }' /proc/uptime; }
@@ -53,7 +51,8 @@ replay() { # NAME OPTION...
 	local -a hand=()
 	shift
 	for peer in "${names[@]}"; do [[ $peer == "$name" ]] || hand+=(--hand-to "$peer"); done
-	exec "$ctl" replay --pattern --events "$RUN_EVENTS" --mesh /tmp/mesh --name "$name" \
+	# One object a call, as the programs did: each from a magazine, if it is of a size that they hold.
+	exec "$ctl" replay --pattern --batch 1 --events "$RUN_EVENTS" --mesh /tmp/mesh --name "$name" \
 		"${hand[@]}" --hand-each 32 --report "$out/$name.json" "$@" \
 		"$root/build/traces/$name.qtrace"
 }
@@ -93,7 +92,7 @@ programs() {
 	attacker=$!
 	for name in "${names[@]}"; do
 		local -a more=()
-		[[ $name != "$victim" ]] || more=(--kill-me-at 0.5)
+		[[ $name != "$victim" ]] || more=(--kill-me-at 0.2)
 		[[ $name/$fault != perl/pattern ]] || more=(--spoil 100)
 		if [[ $name == "$victim" ]]; then
 			(replay "$name" "${more[@]}" >/tmp/mark 2>"$out/$name.err") &

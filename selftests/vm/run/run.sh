@@ -6,7 +6,7 @@
 #
 # Boots a virtual machine with Debian's 6.1 (vm.sh), lets guest.sh do the work there and report.py
 # judge it. Status 0 only if all counts agree, the kernel log is clean and nothing is left.
-# --events N    play the first N events of each trace (RUN_EVENTS, 40000): what an emulated machine
+# --events N    play the first N events of each trace (RUN_EVENTS, 100000): what an emulated machine
 #               does in a minute; the output says how much of each trace that is
 # --fault F     plant a fault, which must be found: pattern, log, leak, count, bpftrace
 # --out DIR     where what was counted stays (build/vm/run-report)
@@ -14,7 +14,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
-fault=none events=${RUN_EVENTS:-40000} out=$root/build/vm/run-report
+fault=none events=${RUN_EVENTS:-100000} out=$root/build/vm/run-report
 
 while (($#)); do
 	case $1 in

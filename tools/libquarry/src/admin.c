@@ -43,6 +43,10 @@ int quarry_stat_sized(struct quarry_pool *pool, struct quarry_stat *stat, size_t
     return client ? quarry_stat_fd_sized(client->fd, stat, stat_bytes) : -1;
 }
 
+uint64_t quarry_object_calls(struct quarry_pool *pool) {
+    return atomic_load_explicit(&quarry_client_of(pool)->object_calls, memory_order_relaxed);
+}
+
 uint64_t quarry_duplicates(struct quarry_pool *pool, uint64_t *offset) {
     struct client *client = quarry_client_of(pool);
 

@@ -41,6 +41,7 @@ struct client {
     struct host_client *host; /* in a pool of "host:" */
     _Atomic uint64_t duplicates;
     _Atomic uint64_t last_duplicate;
+    _Atomic uint64_t object_calls; /* system calls that moved objects */
 };
 
 struct quarry_pool {

@@ -126,13 +126,26 @@ static size_t alloc_many(struct quarry_pool *pool, uint64_t bytes, uint64_t alig
                          uint64_t *offsets, size_t count) {
     const int size_class = quarry_route(pool, bytes, align);
     const struct client *client = count ? quarry_client(pool) : NULL;
+    const bool in_magazines = client && client->cpus && size_class >= 0;
     size_t done = 0;
 
-    if (client && client->cpus && size_class >= 0)
+    if (in_magazines)
         done = take_from_magazine(pool, size_class, checked, offsets, count);
     while (client && done < count) {
         const size_t wanted = smaller(count - done, QUARRY_MAX_BATCH);
-        const struct piece piece = alloc_piece(pool, bytes, align, offsets + done, wanted);
+        struct piece piece;
+
+        if (in_magazines && wanted <= FEW) {
+            /* So few that the magazine is filled, for those that come after, too. */
+            const uint64_t offset =
+                quarry_slow_alloc(pool, bytes, align, checked ? 0 : QUARRY_UNCHECKED);
+
+            if (offset == QUARRY_NO_OFFSET)
+                break;
+            offsets[done++] = offset;
+            continue;
+        }
+        piece = alloc_piece(pool, bytes, align, offsets + done, wanted);
 
         for (size_t i = done; checked && size_class >= 0 && i < done + piece.done; i++) {
             QUARRY_TAKEN(pool, offsets[i] / QUARRY_GRAIN);

@@ -254,11 +254,18 @@ int quarry_request(int fd, unsigned long request, void *argument) {
                                : quarry_sys->ioctl(fd, request, argument);
 }
 
+static bool moves_objects(unsigned long request) {
+    return request == QUARRY_IOC_ALLOC || request == QUARRY_IOC_FREE || request == QUARRY_IOC_REFILL ||
+           request == QUARRY_IOC_FLUSH || request == QUARRY_IOC_TRANSFER || request == QUARRY_IOC_RESIZE;
+}
+
 int quarry_call_kernel(struct quarry_pool *pool, unsigned long request, void *argument) {
     struct client *client = quarry_client(pool);
 
     if (!client)
         return -1;
+    if (moves_objects(request))
+        atomic_fetch_add_explicit(&client->object_calls, 1, memory_order_relaxed);
     return client->host ? quarry_host_call(client->host, request, argument)
                         : quarry_sys->ioctl(client->fd, request, argument);
 }

@@ -93,6 +93,25 @@ TEST_F(Magazine, RefillsAndFlushesMoveManyAtATime) {
     EXPECT_EQ(fake::objects(), 0);
 }
 
+TEST_F(Magazine, BatchesOfAFewFillTheMagazineForTheNext) {
+    NEEDS_MAGAZINES();
+    const std::uint64_t before = quarry_object_calls(pool_);
+    std::uint64_t offsets[200];
+    for (int unchecked = 0; unchecked < 2; unchecked++) {
+        for (auto& offset : offsets)
+            ASSERT_EQ(unchecked ? quarry_alloc_batch_unchecked(pool_, 64, &offset, 1)
+                                : quarry_alloc_batch(pool_, 64, 0, &offset, 1), 1u);
+        for (auto& offset : offsets)
+            ASSERT_EQ(unchecked ? quarry_free_batch_unchecked(pool_, 64, &offset, 1)
+                                : quarry_free_batch(pool_, &offset, 1), 1u);
+    }
+    EXPECT_LE(fake::ioctls(QUARRY_IOC_REFILL), 2 * (200 / 8 + 2));
+    EXPECT_EQ(fake::ioctls(QUARRY_IOC_ALLOC), 0);
+    EXPECT_EQ(quarry_object_calls(pool_) - before,
+              static_cast<std::uint64_t>(calls())) << "each call for objects is counted";
+    EXPECT_EQ(fake::objects(), 0);
+}
+
 TEST_F(Magazine, EachWrongFreeIsItsErrorAtThatCallAndChangesNothing) {
     quarry_pool* other = quarry_join(quarry_fd(pool_));
     for (const std::uint64_t bytes : {8u, 40u, 64u, 200u, 2048u}) {

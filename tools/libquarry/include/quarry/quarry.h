@@ -248,9 +248,16 @@ size_t quarry_free_batch_unchecked(struct quarry_pool *pool, size_t bytes,
 uint64_t quarry_duplicates(struct quarry_pool *pool, uint64_t *offset);
 
 /*
+ * How many system calls this process's client has made to allocate, free, hand over or resize objects,
+ * refused ones too: what its magazines did not do. (In "host:", calls of the pool that were no
+ * system calls.) Any thread, at any time; it counts from the join on.
+ */
+uint64_t quarry_object_calls(struct quarry_pool *pool);
+
+/*
  * `count` objects of one size, their offsets to offsets[]: from this CPU's magazine, and the rest in
- * one system call for each QUARRY_MAX_BATCH of them. Returns how many were granted; fewer than
- * `count`: see errno.
+ * one system call for each QUARRY_MAX_BATCH of them, or for the last few by filling that magazine.
+ * Returns how many were granted; fewer than `count`: see errno.
  */
 size_t quarry_alloc_batch(struct quarry_pool *pool, size_t bytes, size_t align, uint64_t *offsets,
                           size_t count);
