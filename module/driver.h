@@ -107,6 +107,12 @@ static inline u64 quarry_driver_offset(const struct quarry_heap *heap, const voi
 	return (unsigned long)memory - heap->base;
 }
 
+/* More memory would help; UNINITIALISED: the heap has none yet. */
+static inline bool quarry_driver_full(int error)
+{
+	return error == QUARRY_E_POOL_FULL || error == QUARRY_E_UNINITIALISED;
+}
+
 /* The fast half of a free. */
 static __always_inline bool quarry_driver_try_free(struct quarry_heap *heap, const void *memory)
 {

@@ -155,11 +155,11 @@ void *quarry_driver_alloc(struct quarry_heap *heap, u64 size, u64 align, gfp_t g
 		seen = READ_ONCE(heap->growths);
 		error = quarry_core_heap_alloc_zone(heap->core, size, align, zone, &offset,
 						    QUARRY_ATOMIC);
-	} while (error == QUARRY_E_POOL_FULL && context == QUARRY_MAY_SLEEP &&
+	} while (quarry_driver_full(error) && context == QUARRY_MAY_SLEEP &&
 		 !quarry_driver_grow(heap, zone, pages, seen));
-	if (error == QUARRY_E_POOL_FULL && context == QUARRY_ATOMIC)
+	if (quarry_driver_full(error) && context == QUARRY_ATOMIC)
 		quarry_driver_more(heap, pages);
-	if ((error == QUARRY_E_POOL_FULL || error == QUARRY_E_NO_MEMORY) &&
+	if ((quarry_driver_full(error) || error == QUARRY_E_NO_MEMORY) &&
 	    context == QUARRY_MAY_SLEEP)
 		error = quarry_core_heap_alloc_zone(heap->core, size, align, zone, &offset,
 						    context);

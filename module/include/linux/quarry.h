@@ -433,7 +433,7 @@ u64 quarry_heap_id(const struct quarry_heap *heap);
 
 /* ---- reserves: what must not fail ------------------------------------------------ */
 
-/* Most objects of one reserve: what a free may have to look at. */
+/* Most objects of one reserve: a free looks at all of them. */
 #define QUARRY_RESERVE_MAX	256
 
 /**
@@ -473,8 +473,7 @@ void *quarry_reserve_alloc(struct quarry_reserve *reserve, gfp_t gfp);
  * @reserve: the reserve
  * @object: an object of its cache; NULL does nothing
  *
- * Context: any, not NMI. Cost: quarry_cache_free(); while the reserve is short, O(count) under a
- * raw spinlock.
+ * Context: any, not NMI. Cost: quarry_cache_free(), and O(count) under a raw spinlock.
  * Return: as of quarry_cache_free().
  */
 int quarry_reserve_free(struct quarry_reserve *reserve, void *object);
