@@ -43,7 +43,7 @@ static void objects_of_each_size_are_apart_and_hold_what_is_written(struct kunit
 			memset(objects[i], i, sizes[s]);
 		}
 		for (i = 0, bad = 0; i < n; i++) {
-			bad += memchr_inv(objects[i], i, sizes[s]) != NULL;
+			bad += !!memchr_inv(objects[i], i, sizes[s]);
 			bad += quarry_cache_free(cache, objects[i]) != 0;
 		}
 		KUNIT_EXPECT_EQ(test, bad, 0u);
@@ -101,7 +101,7 @@ static void a_bulk_is_one_by_one(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, quarry_cache_alloc_bulk(cache, GFP_KERNEL | __GFP_ZERO, 3000, objects),
 			(size_t)3000);
 	for (i = 0; i < 3000; i++) {
-		bad += memchr_inv(objects[i], 0, 64) != NULL;
+		bad += !!memchr_inv(objects[i], 0, 64);
 		memset(objects[i], 1, 64);
 	}
 	KUNIT_EXPECT_EQ(test, bad, 0u);

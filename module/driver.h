@@ -50,7 +50,7 @@ struct quarry_heap {
 	unsigned long start;
 	u64 id;
 
-	struct mutex grow;
+	struct mutex grow;	/* what adds and removes regions, and audits */
 	struct list_head regions;
 	u64 bytes;
 	u64 growths;

@@ -23,9 +23,10 @@ int quarry_driver_heap_init(struct quarry_heap *heap, const struct quarry_heap_c
 	    (config->node < 0 || config->node >= MAX_NUMNODES || !node_online(config->node)))
 		return -EINVAL;
 	heap->brought = config->base;
-	if (heap->brought ? !PAGE_ALIGNED(config->base) || config->bytes || !config->max_bytes ||
-			    !PAGE_ALIGNED(config->max_bytes) :
-			    config->flags)
+	if (heap->brought && (!PAGE_ALIGNED(config->base) || config->bytes || !config->max_bytes ||
+			      !PAGE_ALIGNED(config->max_bytes)))
+		return -EINVAL;
+	if (!heap->brought && config->flags)
 		return -EINVAL;
 	heap->node = config->use_node ? config->node : NUMA_NO_NODE;
 	heap->flags = config->flags;

@@ -51,7 +51,7 @@ static int join(struct quarry_heap *heap, enum quarry_core_zone zone, u64 first,
 }
 
 /* Under heap->grow. One region of so many pages of the system's. */
-static int add_pages(struct quarry_heap *heap, enum quarry_core_zone zone, u64 pages)
+static int add_piece(struct quarry_heap *heap, enum quarry_core_zone zone, u64 pages)
 {
 	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	size_t bytes = pages << PAGE_SHIFT;
@@ -101,7 +101,7 @@ int quarry_driver_grow(struct quarry_heap *heap, enum quarry_core_zone zone, u64
 	step = clamp_t(u64, heap->bytes >> (PAGE_SHIFT + 3), LEAST_PAGES, MOST_PAGES);
 	step = max_t(u64, rounddown_pow_of_two(step), roundup_pow_of_two(pages));
 	for (step = min(step, room); ; step = max(step / 2, pages)) {
-		err = add_pages(heap, zone, step);
+		err = add_piece(heap, zone, step);
 		if (err != -ENOMEM || step == pages)
 			break;
 	}
@@ -128,7 +128,7 @@ int quarry_driver_grow_to(struct quarry_heap *heap, u64 bytes)
 	mutex_lock(&heap->grow);
 	while (heap->bytes < bytes) {
 		pages = min(DIV_ROUND_UP(bytes - heap->bytes, PAGE_SIZE), most);
-		err = add_pages(heap, QUARRY_CORE_NORMAL, pages);
+		err = add_piece(heap, QUARRY_CORE_NORMAL, pages);
 		if (err == -ENOMEM && most > 1) {
 			most = max_t(u64, pages / 2, 1);
 			continue;

@@ -16,12 +16,12 @@ struct quarry_range {
 	u64 granule;
 };
 
-static int refused(int error, u64 offset, unsigned long caller)
+static int report(int error, u64 offset, unsigned long caller)
 {
 	int err = quarry_errno(error);
 
 	trace_refused(0, QUARRY_DRIVER_FREE, -err, offset, 0, caller);
-	pr_err_ratelimited("quarry: range: call refused: %s: offset %#llx, by %pS\n",
+	pr_err_ratelimited("quarry: range: refused: %s: offset %#llx, by %pS\n",
 			   quarry_error_text(error), offset, (void *)caller);
 	return err;
 }
@@ -68,7 +68,7 @@ int quarry_range_destroy(struct quarry_range *range)
 	if (live) {
 		pr_err("quarry: range: not ended: %llu ranges of %llu bytes are live\n", live,
 		       bytes);
-		return refused(QUARRY_E_BUSY, 0, _RET_IP_);
+		return report(QUARRY_E_BUSY, 0, _RET_IP_);
 	}
 	quarry_core_client_reap(range->client, &live, &bytes);
 	quarry_core_client_destroy(range->client);
@@ -94,7 +94,7 @@ int quarry_range_free(struct quarry_range *range, u64 offset)
 	u32 done = 0;
 	int error = quarry_core_free(range->client, &offset, 1, &done, &refusal);
 
-	return error ? refused(error, offset, _RET_IP_) : 0;
+	return error ? report(error, offset, _RET_IP_) : 0;
 }
 EXPORT_SYMBOL_GPL(quarry_range_free);
 
@@ -106,7 +106,7 @@ int quarry_range_resize(struct quarry_range *range, u64 offset, u64 size)
 
 	if (!error || error == QUARRY_E_CANNOT_GROW)
 		return quarry_errno(error);
-	return refused(error, offset, _RET_IP_);
+	return report(error, offset, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quarry_range_resize);
 

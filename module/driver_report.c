@@ -58,8 +58,8 @@ void quarry_driver_list(struct quarry_heap *heap, u64 first, u64 bytes, unsigned
 	while (at < first + bytes && *left) {
 		usable = quarry_core_heap_usable(heap->core, at);
 		if (usable) {
-			pr_err("quarry: %s: live: %px, %llu bytes\n", heap->name,
-			       (void *)(heap->base + at), usable);
+			pr_err("quarry: %s: live: offset %#llx, %llu bytes\n", heap->name,
+			       at, usable);
 			--*left;
 		}
 		at += usable ?: 8;

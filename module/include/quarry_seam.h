@@ -532,10 +532,7 @@ int quarry_core_heap_free_bulk(struct quarry_core_heap *heap, uint64_t base, uin
 int quarry_core_heap_free_remote(struct quarry_core_heap *heap, uint64_t offset);
 /* Context: any. Errors: CANNOT_GROW, INVALID (size 0), those of free. */
 int quarry_core_heap_resize(struct quarry_core_heap *heap, uint64_t offset, uint64_t size);
-/*
- * Exactly `pages`, the first at a multiple of 2^align of them. Context: by `context`. Errors:
- * as quarry_core_heap_alloc.
- */
+/* So many pages, the first at a multiple of 2^align. Context, errors: as of ..._alloc. */
 int quarry_core_heap_alloc_pages(struct quarry_core_heap *heap, uint64_t pages,
 				 unsigned int align, enum quarry_core_zone zone,
 				 uint64_t *offset, enum quarry_context context);

@@ -2,7 +2,7 @@
 /*
  * Quarry for drivers: caches of equal objects, heaps of any size, pages, ranges, reserves.
  *
- *	struct quarry_cache_config config = { .name = "my_requests", .size = sizeof(struct request) };
+ *	struct quarry_cache_config config = { .name = "my_requests", .size = 200 };
  *	struct quarry_cache *requests = quarry_cache_create(&config);
  *
  *	if (IS_ERR(requests))
@@ -249,6 +249,9 @@ int quarry_heap_destroy(struct quarry_heap *heap);
  * @heap: a heap with a base
  * @start: its first byte, at a page's start
  * @bytes: whole pages
+ *
+ * Small objects come from blocks of 4 or 8 pages, aligned to their size: a piece of less than
+ * 15 pages may serve none. Within a piece of memory nothing is kept by Quarry.
  *
  * Context: task. Cost: O(pages).
  * Return: 0; -EINVAL (no whole pages, or a heap without base), -ERANGE (outside what the heap
