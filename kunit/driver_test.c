@@ -144,6 +144,8 @@ static void configs_that_cannot_be_are_refused(struct kunit *test)
 	struct quarry_cache_config flags = { .name = "kunit", .size = 8, .flags = 1U << 31 };
 	struct quarry_cache_config node = { .name = "kunit", .size = 8, .use_node = true, .node = 999 };
 	struct quarry_cache_config name = { .size = 8 };
+	struct quarry_cache_config many = { .name = "kunit", .size = 64, .objects = 65,
+					    .max_bytes = PAGE_SIZE };
 	struct quarry_heap_config bytes = { .name = "kunit", .bytes = SZ_1M, .max_bytes = SZ_64K };
 	struct quarry_heap_config base = { .name = "kunit", .base = (void *)PAGE_SIZE + 1,
 					   .max_bytes = SZ_64K };
@@ -153,6 +155,7 @@ static void configs_that_cannot_be_are_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_cache_create(&flags)), (long)-EINVAL);
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_cache_create(&node)), (long)-EINVAL);
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_cache_create(&name)), (long)-EINVAL);
+	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_cache_create(&many)), (long)-ENOSPC);
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_heap_create(&bytes)), (long)-ENOSPC);
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_heap_create(&base)), (long)-EINVAL);
 }

@@ -3,6 +3,7 @@
 #include <linux/cache.h>
 #include <linux/export.h>
 #include <linux/log2.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -22,7 +23,7 @@ struct quarry_cache *quarry_cache_create(const struct quarry_cache_config *confi
 	};
 	size_t align = config->align ?: 8;
 	struct quarry_cache *cache;
-	int err = -EINVAL;
+	int err;
 
 	might_sleep();
 	if (config->flags & QUARRY_CACHE_HWALIGN)
@@ -40,6 +41,9 @@ struct quarry_cache *quarry_cache_create(const struct quarry_cache_config *confi
 		cache->align = 8;
 	else
 		cache->request = config->size;
+	err = -ENOSPC;
+	if (config->max_bytes && config->objects > div64_u64(config->max_bytes, cache->request))
+		goto free;
 	cache->zero = config->flags & QUARRY_CACHE_ZERO;
 	cache->constructor = config->constructor;
 	cache->finish = cache->zero || cache->constructor;
