@@ -512,6 +512,32 @@ uint64_t quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned long
 				    uint64_t size);
 int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned long cpu,
 			      uint64_t offset);
+/* As quarry_core_heap_alloc, from a zone. */
+int quarry_core_heap_alloc_zone(struct quarry_core_heap *heap, uint64_t size, uint64_t align,
+				enum quarry_core_zone zone, uint64_t *offset,
+				enum quarry_context context);
+/* The bytes of the slots that serve such a request; 0 when pages do, or nothing can. */
+uint64_t quarry_core_heap_slot_bytes(uint64_t size, uint64_t align);
+/*
+ * Objects of one size, up to 2048 bytes, at alignment 8. An object is its offset + `base`; pins
+ * for all of them. Answers why no more; *done says how many. Context: by `context`.
+ */
+int quarry_core_heap_alloc_bulk(struct quarry_core_heap *heap, uint64_t size, uint64_t base,
+				uint32_t count, uint64_t *objects, uint32_t *done,
+				enum quarry_context context);
+/* In order, up to the first that is refused; pins for all of them. Context: any. */
+int quarry_core_heap_free_bulk(struct quarry_core_heap *heap, uint64_t base, uint32_t count,
+			       const uint64_t *objects, uint32_t *done);
+/* A slot goes straight home. Context: NMI too. Errors: those of free; NOT_SUPPORTED: pages. */
+int quarry_core_heap_free_remote(struct quarry_core_heap *heap, uint64_t offset);
+/* Context: any. Errors: CANNOT_GROW, INVALID (size 0), those of free. */
+int quarry_core_heap_resize(struct quarry_core_heap *heap, uint64_t offset, uint64_t size);
+/* So many pages, the first at a multiple of 2^align. Context, errors: as of ..._alloc. */
+int quarry_core_heap_alloc_pages(struct quarry_core_heap *heap, uint64_t pages,
+				 unsigned int align, enum quarry_core_zone zone,
+				 uint64_t *offset, enum quarry_context context);
+/* Context: any. Errors: those of free; WRONG_SIZE: a run of another count. */
+int quarry_core_heap_free_pages(struct quarry_core_heap *heap, uint64_t offset, uint64_t pages);
 /* Usable bytes of a live object, 0 when it is none. Context: any. */
 uint64_t quarry_core_heap_usable(const struct quarry_core_heap *heap, uint64_t offset);
 /* Empties all magazines, brings pending slots home, gives empty slabs back. Context: task. */

@@ -68,6 +68,72 @@ int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned long cpu, uint64_
     return static_cast<int>(front(heap).try_free(cpu, offset, front(heap).home()));
 }
 
+int quarry_core_heap_alloc_zone(quarry_core_heap* heap, uint64_t size, uint64_t align,
+                                quarry_core_zone zone, uint64_t* offset,
+                                quarry_context context) {
+    const auto object =
+        of(heap).alloc(size, align, static_cast<Context>(context), static_cast<Zone>(zone));
+    if (!object) return to_seam(object.error());
+    *offset = *object;
+    return QUARRY_OK;
+}
+
+uint64_t quarry_core_heap_slot_bytes(uint64_t size, uint64_t align) {
+    if (size == 0 || !is_power_of_two(align) || size > kMaxSlot || align > kMaxSlot) return 0;
+    return kSizeClasses[class_of(size, align)].slot_bytes;
+}
+
+int quarry_core_heap_alloc_bulk(quarry_core_heap* heap, uint64_t size, uint64_t base,
+                                uint32_t count, uint64_t* objects, uint32_t* done,
+                                quarry_context context) {
+    const auto granted = of(heap).alloc_bulk(size, kGrain, count, objects,
+                                             static_cast<Context>(context));
+    for (u32 i = 0; i < granted.done; ++i) objects[i] += base;
+    *done = granted.done;
+    return to_seam(granted.why);
+}
+
+int quarry_core_heap_free_bulk(quarry_core_heap* heap, uint64_t base, uint32_t count,
+                               const uint64_t* objects, uint32_t* done) {
+    KHeap& h = of(heap);
+    PinGuard<KernelPlatform> pin;
+    const PageWords& home = front(heap).home();
+    for (u32 i = 0; i < count; ++i) {
+        if (front(heap).try_free(pin.cpu(), objects[i] - base, home)) [[likely]]
+            continue;
+        if (const Error e = h.free(objects[i] - base); !ok(e)) {
+            *done = i;
+            return to_seam(e);
+        }
+    }
+    *done = count;
+    return QUARRY_OK;
+}
+
+int quarry_core_heap_free_remote(quarry_core_heap* heap, uint64_t offset) {
+    return to_seam(of(heap).free_remote(offset));
+}
+
+int quarry_core_heap_resize(quarry_core_heap* heap, uint64_t offset, uint64_t size) {
+    return to_seam(of(heap).resize_in_place(offset, size));
+}
+
+int quarry_core_heap_alloc_pages(quarry_core_heap* heap, uint64_t pages, unsigned align,
+                                 quarry_core_zone zone, uint64_t* offset,
+                                 quarry_context context) {
+    if (pages == 0 || align > value(kMaxOrder)) return QUARRY_E_INVALID;
+    const auto run = of(heap).alloc_pages_exact(pages, static_cast<Zone>(zone),
+                                                static_cast<Context>(context),
+                                                Order{static_cast<u8>(align)});
+    if (!run) return to_seam(run.error());
+    *offset = *run;
+    return QUARRY_OK;
+}
+
+int quarry_core_heap_free_pages(quarry_core_heap* heap, uint64_t offset, uint64_t pages) {
+    return to_seam(of(heap).free_pages_exact(offset, pages));
+}
+
 uint64_t quarry_core_heap_usable(const quarry_core_heap* heap, uint64_t offset) {
     return of(const_cast<quarry_core_heap*>(heap)).usable_size(offset);
 }

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Drivers' heaps, as the shim sees them (linux/quarry.h is the drivers' view).
+ *
+ * An address is its offset + base. Where the heap takes the system's pages, base is the address
+ * of physical address 0: so offsets are physical, and alignments, too. Where the driver
+ * brings memory, base is the driver's, rounded down to 4 MiB.
+ */
+#ifndef QUARRY_DRIVER_H
+#define QUARRY_DRIVER_H
+
+#include <linux/atomic.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/workqueue.h>
+
+#include "include/linux/quarry.h"
+#include "include/quarry_seam.h"
+
+#define QUARRY_DRIVER_NAME_LEN 32
+
+/**
+ * struct quarry_heap - a driver's heap
+ * @core: the core's half
+ * @base: address of offset 0
+ * @brought: memory is the driver's
+ * @flags: QUARRY_HEAP_*
+ * @node: where memory comes from, or NUMA_NO_NODE
+ * @max_bytes: most memory
+ * @start: brought memory: the first address
+ * @id: of tracepoints
+ * @grow: serialises what adds and removes regions, and audits
+ * @regions: struct quarry_driver_region, under @grow
+ * @bytes: in all regions; written under @grow
+ * @growths: regions added; written under @grow
+ * @wanted: pages that an atomic caller went without
+ * @more: adds them
+ * @refused: calls refused as wrong use
+ * @name: for people
+ */
+struct quarry_heap {
+	struct quarry_core_heap *core;
+	unsigned long base;
+	bool brought;
+	unsigned int flags;
+	int node;
+	u64 max_bytes;
+	unsigned long start;
+	u64 id;
+
+	struct mutex grow;	/* what adds and removes regions, and audits */
+	struct list_head regions;
+	u64 bytes;
+	u64 growths;
+	atomic64_t wanted;
+	struct work_struct more;
+	atomic64_t refused;
+	char name[QUARRY_DRIVER_NAME_LEN];
+};
+
+/* A cache is a heap of its own that all of one size is taken from. */
+struct quarry_cache {
+	struct quarry_heap heap;
+	u64 request;		/* what is asked of the core: of a class its slots' bytes */
+	u64 align;		/* above that of the class; else 8 */
+	bool zero;
+	void (*constructor)(void *object);
+	bool finish;		/* there is more to do than to take a slot */
+};
+
+/* Who calls: the caller of a refused event. */
+enum quarry_driver_call {
+	QUARRY_DRIVER_ALLOC = 1,
+	QUARRY_DRIVER_FREE,
+	QUARRY_DRIVER_RESIZE,
+	QUARRY_DRIVER_DESTROY,
+};
+
+/* driver_heap.c */
+int quarry_driver_heap_init(struct quarry_heap *heap, const struct quarry_heap_config *config);
+int quarry_driver_heap_exit(struct quarry_heap *heap, unsigned long caller);
+void *quarry_driver_finish(struct quarry_heap *heap, u64 offset, gfp_t gfp);
+enum quarry_context quarry_driver_context(struct quarry_heap *heap, gfp_t gfp,
+					  unsigned long caller);
+void *quarry_driver_alloc(struct quarry_heap *heap, u64 size, u64 align, gfp_t gfp,
+			  unsigned long caller);
+int quarry_driver_free(struct quarry_heap *heap, const void *memory, unsigned long caller);
+
+/* driver_memory.c */
+int quarry_driver_grow(struct quarry_heap *heap, enum quarry_core_zone zone, u64 pages, u64 seen);
+int quarry_driver_grow_to(struct quarry_heap *heap, u64 bytes);
+void quarry_driver_more(struct quarry_heap *heap, u64 pages);
+void quarry_driver_memory_init(struct quarry_heap *heap);
+void quarry_driver_memory_exit(struct quarry_heap *heap);
+void quarry_driver_forget(struct quarry_heap *heap);
+void quarry_driver_list_live(struct quarry_heap *heap);
+
+/* driver_report.c */
+int quarry_driver_refused(struct quarry_heap *heap, enum quarry_driver_call call, int error,
+			  u64 offset, unsigned long caller);
+void quarry_driver_list(struct quarry_heap *heap, u64 first, u64 bytes, unsigned int *left);
+
+static inline u64 quarry_driver_offset(const struct quarry_heap *heap, const void *memory)
+{
+	return (unsigned long)memory - heap->base;
+}
+
+/* More memory would help; UNINITIALISED: the heap has none yet. */
+static inline bool quarry_driver_full(int error)
+{
+	return error == QUARRY_E_POOL_FULL || error == QUARRY_E_UNINITIALISED;
+}
+
+/* The fast half of a free. */
+static __always_inline bool quarry_driver_try_free(struct quarry_heap *heap, const void *memory)
+{
+	bool done = false;
+
+	preempt_disable();
+	if (likely(!in_nmi()))
+		done = quarry_core_heap_try_free(heap->core, smp_processor_id(),
+						 quarry_driver_offset(heap, memory));
+	preempt_enable();
+	return done;
+}
+
+static __always_inline u64 quarry_driver_try_alloc(struct quarry_heap *heap, u64 size)
+{
+	u64 offset;
+
+	preempt_disable();
+	offset = quarry_core_heap_try_alloc(heap->core, smp_processor_id(), size);
+	preempt_enable();
+	return offset;
+}
+
+#endif /* QUARRY_DRIVER_H */
