@@ -10,7 +10,7 @@
 #
 # --kernel K          6.1 (default), 6.12 or newest, from tools/kernels/get.sh
 # --mem M, --smp N    1G, 2 processors
-# --timeout S         seconds for the whole run, boot included (300); --boot-timeout S (60)
+# --timeout S         seconds for the whole run, boot included (300); --boot-timeout S (150)
 # --append WORD       more kernel command line; may be given often
 # --env NAME=VALUE    environment of the command; may be given often
 # --share DIR         a folder of the host, writable in the guest as /run/share
@@ -37,7 +37,7 @@ root=$(cd "$here/../.." && pwd)
 . "$here/kernel-log.sh"
 
 readonly E_SETUP=200 E_BOOT=201 E_TIMEOUT=202 E_PANIC=203 E_LOG=204 E_REPORT=205
-kernel=6.1 mem=1G smp=2 time_limit='' boot_limit=60 mode=9p icount=no tty=no share="" keep=""
+kernel=6.1 mem=1G smp=2 time_limit='' boot_limit=150 mode=9p icount=no tty=no share="" keep=""
 append=() env=() files=() command=()
 qemu_pid='' watchdog_pid='' cat_pid='' run='' tty_state=''
 
