@@ -16,7 +16,7 @@ breach() {
 # Every source says its licence in its first two lines, and the right one for its place.
 licence_of() {
 	case $1 in
-	module/* | kunit/* | Kbuild | selftests/vm/faults/quarry_fault.c) echo 'GPL-2.0 OR MIT' ;;
+	module/* | kunit/* | Kbuild | selftests/vm/faults/quarry_fault.c | tools/bench/vm/cache_cost/cache_cost.c) echo 'GPL-2.0 OR MIT' ;;
 	uapi/*) echo 'GPL-2.0 WITH Linux-syscall-note' ;;
 	*) echo 'MIT' ;;
 	esac
