@@ -4,6 +4,7 @@
  * mapped. (README: "A descriptor is the right to join, and nothing else")
  */
 #include "device.h"
+#include <sys/prctl.h>
 #include "kselftest_harness.h"
 
 FIXTURE(client)
@@ -386,6 +387,57 @@ TEST_F(client, a_thousand_clients_share_one_pool)
 		leave(&all[i]);
 	free(all);
 	EXPECT_EQ(stat_of(self->pool.fd).objects, 1);
+}
+
+/* A client of its own, in a child that has a child that does the same; its exit status. */
+static int storm(int fd, int generations)
+{
+	for (;; generations--) {
+		uint64_t out[20];
+		struct pool mine;
+		pid_t pid;
+
+		if (join(&mine, fd, 1) || alloc_n(&mine, 200, 0, 20, out) != 20)
+			return 1;
+		if (!generations)
+			return 0;
+		pid = fork();
+		if (pid == 0)
+			continue;
+		/* The other objects are the reaper's. */
+		return pid < 0 || free_n(&mine, 10, out) != 10 ? 2 : 0;
+	}
+}
+
+TEST_F(client, a_storm_of_forks_and_kills_leaves_nothing)
+{
+	enum { CHILDREN = 60 };
+	struct quarry_stat before = stat_of(self->pool.fd), after;
+	pid_t children[CHILDREN];
+	int status, wrong = 0, ended = 0;
+
+	/* Orphans come home to be waited for. */
+	ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	for (int i = 0; i < CHILDREN; i++) {
+		children[i] = fork();
+		if (children[i] == 0)
+			_exit(storm(self->pool.fd, 2));
+		ASSERT_GT(children[i], 0);
+		if (i % 3 == 2)
+			kill(children[i - 1], SIGKILL);
+	}
+	while (wait(&status) > 0) {
+		ended++;
+		wrong += !(WIFEXITED(status) && WEXITSTATUS(status) == 0) &&
+			 !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	}
+	EXPECT_EQ(wrong, 0);
+	EXPECT_GT(ended, 2 * CHILDREN);
+	after = stat_of(self->pool.fd);
+	EXPECT_EQ(after.clients, before.clients);
+	EXPECT_EQ(after.objects, before.objects);
+	EXPECT_GT(after.reaped_objects - before.reaped_objects, 10 * 2 * CHILDREN);
+	EXPECT_EQ(after.late_reaps, before.late_reaps);
 }
 
 TEST_HARNESS_MAIN
