@@ -120,7 +120,7 @@ static __always_inline bool quarry_driver_try_free(struct quarry_heap *heap, con
 
 	preempt_disable();
 	if (likely(!in_nmi()))
-		done = quarry_core_heap_try_free(heap->core, smp_processor_id(),
+		done = quarry_core_heap_try_free(heap->core, (unsigned int)smp_processor_id(),
 						 quarry_driver_offset(heap, memory));
 	preempt_enable();
 	return done;
@@ -131,7 +131,7 @@ static __always_inline u64 quarry_driver_try_alloc(struct quarry_heap *heap, u64
 	u64 offset;
 
 	preempt_disable();
-	offset = quarry_core_heap_try_alloc(heap->core, smp_processor_id(), size);
+	offset = quarry_core_heap_try_alloc(heap->core, (unsigned int)smp_processor_id(), size);
 	preempt_enable();
 	return offset;
 }

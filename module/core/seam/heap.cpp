@@ -95,13 +95,15 @@ int quarry_core_heap_alloc_bulk(quarry_core_heap* heap, uint64_t size, uint64_t 
 
 int quarry_core_heap_free_bulk(quarry_core_heap* heap, uint64_t base, uint32_t count,
                                const uint64_t* objects, uint32_t* done) {
-    KHeap& h = of(heap);
-    PinGuard<KernelPlatform> pin;
-    const PageWords& home = front(heap).home();
     for (u32 i = 0; i < count; ++i) {
-        if (front(heap).try_free(pin.cpu(), objects[i] - base, home)) [[likely]]
-            continue;
-        if (const Error e = h.free(objects[i] - base); !ok(e)) {
+        {
+            PinGuard<KernelPlatform> pin;
+            const PageWords& home = front(heap).home();
+            while (i < count && front(heap).try_free(pin.cpu(), objects[i] - base, home)) ++i;
+        }
+        if (i == count) break;
+        // Not pinned: what the fast half leaves may take its time.
+        if (const Error e = of(heap).free(objects[i] - base); !ok(e)) {
             *done = i;
             return to_seam(e);
         }
