@@ -395,6 +395,7 @@ static void interrupts_allocate_and_free(struct kunit *test)
 	visitor.range = quarry_range_create(&ranges);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(visitor.cache) || IS_ERR(visitor.range));
 	init_irq_work(&visitor.work, visit_hard);
+	init_rcu_head_on_stack(&visitor.rcu);
 	for (i = 0; i < 20; i++) {
 		init_completion(&visitor.over);
 		visitor.bring = quarry_cache_alloc(visitor.cache, GFP_KERNEL);
@@ -407,6 +408,7 @@ static void interrupts_allocate_and_free(struct kunit *test)
 	}
 	irq_work_sync(&visitor.work);
 	rcu_barrier();
+	destroy_rcu_head_on_stack(&visitor.rcu);
 	KUNIT_EXPECT_EQ(test, visitor.wrong, 0u);
 	KUNIT_EXPECT_EQ(test, visitor.hard, 10u);
 	KUNIT_EXPECT_EQ(test, visitor.soft, 10u);

@@ -376,12 +376,57 @@ static void making_and_using_a_heap_survives_each_refusal(struct kunit *test)
 		   failed);
 }
 
+struct holder {
+	struct quarry_core_heap *heap;
+	u64 offsets[400];
+	int err;
+};
+
+/* Leaves a full magazine of each of some classes to the CPU that this runs on. */
+static long fill_magazines(void *data)
+{
+	static const u64 sizes[] = { 8, 16, 64, 256, 2048 };
+	struct holder *h = data;
+	unsigned int s, i, n;
+
+	for (s = 0; s < ARRAY_SIZE(sizes) && !h->err; s++) {
+		n = sizes[s] <= 64 ? ARRAY_SIZE(h->offsets) : 16;
+		for (i = 0; i < n && !h->err; i++)
+			h->err = quarry_core_heap_alloc(h->heap, sizes[s], 8, &h->offsets[i],
+							QUARRY_MAY_SLEEP);
+		while (i-- && !h->err)
+			h->err = quarry_core_heap_free(h->heap, h->offsets[i]);
+	}
+	return 0;
+}
+
+/* CPUs are looked at side by side: each entry is counted all the same. */
+static void an_audit_counts_what_every_cpu_holds(struct kunit *test)
+{
+	struct quarry_core_heap *heap = make_heap(test, 1024);
+	struct holder *h;
+	unsigned int cpu, i;
+
+	for_each_online_cpu(cpu) {
+		h = quarry_kunit_memory(test, sizeof(*h));
+		h->heap = heap;
+		KUNIT_ASSERT_EQ(test, work_on_cpu(cpu, fill_magazines, h), 0L);
+		KUNIT_ASSERT_EQ(test, h->err, 0);
+	}
+	for (i = 0; i < 200; i++)
+		if (verify(test, heap))
+			break;
+	KUNIT_EXPECT_EQ(test, i, 200u);
+	quarry_core_heap_destroy(heap);
+}
+
 static struct kunit_case heap_cases[] = {
 	KUNIT_CASE(each_size_fills_a_heap_and_leaves_it_whole),
 	KUNIT_CASE(a_double_free_is_seen_wherever_the_object_is),
 	KUNIT_CASE(wrong_offsets_and_sizes_are_refused_by_name),
 	KUNIT_CASE(objects_freed_on_other_cpus_and_in_interrupts_come_home),
 	KUNIT_CASE(what_other_cpus_cache_is_not_stranded),
+	KUNIT_CASE(an_audit_counts_what_every_cpu_holds),
 	KUNIT_CASE(making_and_using_a_heap_survives_each_refusal),
 	{}
 };

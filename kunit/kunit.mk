@@ -16,5 +16,5 @@ test-kunit: kunit-deps ## KUnit suites on UML [KERNEL=6.1|newest] [TEST=suite.ca
 test-kunit-selftest: kunit-deps ## see the KUnit runner fail on each planted fault [KERNEL=...]
 	@kunit/run.sh --selftest $(if $(KERNEL),--kernel $(KERNEL))
 
-test-kunit-debug: kunit-deps ## the KUnit suites on kernels with KASAN, lockdep, kmemleak, failslab
+test-kunit-debug: kunit-deps ## the KUnit suites on kernels with KASAN, lockdep, kmemleak, failslab (15 minutes)
 	@kunit/run.sh --debug $(KUNIT_ARGS)

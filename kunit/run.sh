@@ -118,7 +118,7 @@ run_kernel() {
 		name=$1-debug
 		fragments='kasan lockdep faults'
 		arguments+=(kasan_multi_shot)
-		limit=560
+		limit=1800
 	fi
 	if [[ $kernel == newest ]]; then
 		arguments+=(ncpus=2 seccomp=on)

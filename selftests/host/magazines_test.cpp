@@ -2,6 +2,9 @@
 //
 // Clients' magazines: what refill, flush and drains move, what a client's words can and
 // cannot do, how magazines grow and shrink.
+#include <set>
+#include <thread>
+
 #include "magazine_fixture.hpp"
 
 namespace quarry {
@@ -35,6 +38,47 @@ TEST_F(MagazineTest, ARefillGivesHalfAMagazineOfThemOneToItsCaller) {
     EXPECT_EQ(filled, 1u);
     EXPECT_EQ(count(c, k64), 32u);
     EXPECT_EQ(c.objects(), 32u + 32 + 2);
+    verify();
+}
+
+// Two CPUs of a client have no two neighbouring lines of its marks (128 bytes: for a page of the pool,
+// or for 1 KiB where objects are small) while there are whole ones left: lines that two CPUs write,
+// and on some machines their neighbours too, go to and fro between them.
+TEST_F(MagazineTest, TwoCpusOfAClientShareNoLinesOfMarks) {
+    make(64, 64);
+    TestClient& c = enlist();
+    const struct {
+        u32 size_class;
+        u64 bytes;
+    } cases[] = {{k64, kPageBytes}, {1, 1024}};
+    for (const auto& [k, bytes] : cases) {
+        std::set<Offset> lines[2];
+        const auto draw = [&, k = k, bytes = bytes](unsigned which, unsigned n) {
+            for (unsigned i = 0; i < n; ++i) lines[which].insert(take(c, k) / bytes);
+        };
+        draw(0, 32);
+        std::thread([&] {
+            P::Thread cpu;
+            draw(1, 64);
+        }).join();
+        draw(0, 32);
+        EXPECT_EQ(lines[0].size(), 1u);
+        for (const Offset line : lines[0]) EXPECT_EQ(lines[1].count(line), 0u) << "class " << k;
+    }
+    verify();
+}
+
+// When there are no lines apart any more, what is left is given all the same.
+TEST_F(MagazineTest, AnotherCpusLinesServeWhenNoneAreLeft) {
+    make(64, 64);
+    TestClient& c = enlist();
+    const u64 all = 64 * kPageBytes / 64;
+    for (u64 i = 0; i < all / 4; ++i) ASSERT_NE(take(c, k64), kNone);
+    std::thread([&] {
+        P::Thread cpu;
+        while (take(c, k64) != kNone) {}
+    }).join();
+    EXPECT_EQ(c.objects(), all);
     verify();
 }
 

@@ -216,8 +216,19 @@ unsigned quarry_os_on_each_cpu(void (*fn)(void*, unsigned), void* arg) {
     }
     return 0;
 }
+unsigned quarry_os_on_each_cpu_steps(int (*fn)(void*, unsigned), void* arg) {
+    struct Steps {
+        int (*fn)(void*, unsigned);
+        void* arg;
+    } steps{fn, arg};
+    return quarry_os_on_each_cpu(
+        [](void* p, unsigned cpu) {
+            const auto& s = *static_cast<Steps*>(p);
+            while (s.fn(s.arg, cpu)) {}
+        },
+        &steps);
+}
 // No case here has magazines of clients.
-unsigned quarry_os_on_each_cpu_steps(int (*)(void*, unsigned), void*) { return 0; }
 unsigned quarry_os_exclusive_enter(unsigned long*) { return bench::pin(); }
 void quarry_os_exclusive_leave(unsigned long) { bench::unpin(); }
 void* quarry_os_magazine_memory(void*, unsigned, unsigned) { return nullptr; }

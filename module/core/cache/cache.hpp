@@ -243,32 +243,32 @@ public:
         for (auto& depot : depots_) bytes += depot.meta_bytes();
         return bytes;
     }
-    // fn(c, entry) for each entry of each magazine and depot. What a CPU that cannot be
-    // reached has is left out; answers how many there were. Context: task.
+    // fn(c, entry) for each entry of each magazine and depot, one at a time, 32 under one hold.
+    // What a CPU that cannot be reached has is left out; answers how many there were.
+    // Context: task, one caller at a time.
     template <typename Fn>
     unsigned for_each(Fn&& fn) {
+        for (u32 cpu = 0; cpu < cpus_; ++cpu) of(cpu).audit = {};
         struct Visit {
             CpuCaches& caches;
             Fn& fn;
+            typename P::Lock lock{QUARRY_LOCK_DEPOT};  // the CPUs take turns
         } visit{*this, fn};
-        auto one = [](void* arg, unsigned cpu) {
+        const auto step = [](void* arg, unsigned cpu) -> int {
             auto& v = *static_cast<Visit*>(arg);
             PinGuard<P> pin;
             CpuCache& cache = v.caches.of(cpu);
-            if (!cache.enter()) return;
-            for (u32 c = 0; c < kClasses; ++c) {
-                Magazine m(cache, c);
-                for (u32 i = 0; i < m.loaded_size(); ++i) v.fn(c, m.loaded()[i]);
-                for (u32 i = 0; m.spare_is_full() && i < v.caches.depots_[c].batch(); ++i)
-                    v.fn(c, m.spare()[i]);
-            }
+            if (!cache.enter()) return 1;
+            Guard guard(v.lock);
+            const bool more = v.caches.visit_some(cache, v.fn);
             cache.leave();
+            return more;
         };
         unsigned missed = 0;
-        if constexpr (ReachesCpus<P>)
-            missed = P::on_each_cpu(one, &visit);
+        if constexpr (requires { P::on_each_cpu_steps(step, &visit); })
+            missed = P::on_each_cpu_steps(step, &visit);
         else
-            one(&visit, P::cpu());
+            while (step(&visit, P::cpu())) {}
         for (u32 c = 0; c < kClasses; ++c)
             depots_[c].for_each([&](const Entry& entry) { fn(c, entry); });
         return missed;
@@ -277,6 +277,22 @@ public:
 private:
     SlabT* slab_of(Offset offset) {
         return PageDesc::slab<SlabT>(buddy_.find(PageNumber{offset / kPageBytes})->word());
+    }
+
+    // The next kStepSlots entries of this CPU's magazines. Inside. False: that was all.
+    template <typename Fn>
+    bool visit_some(CpuCache& cache, Fn& fn) {
+        for (u32 left = kStepSlots; cache.audit.c < kClasses;) {
+            auto& [c, at] = cache.audit;
+            Magazine m(cache, c);
+            const u32 loaded = m.loaded_size();
+            const u32 all = m.count(depots_[c].batch());
+            for (; left && at < all; ++at, --left)
+                fn(c, at < loaded ? m.loaded()[at] : m.spare()[at - loaded]);
+            if (!left) return true;
+            cache.audit = {c + 1, 0};
+        }
+        return false;
     }
 
     // 1 when the slot is the caller's from here on; a duplicate is reported and dropped.

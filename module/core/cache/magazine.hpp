@@ -82,7 +82,11 @@ struct alignas(64) CpuCache {
     Entry* ends[kClasses + 1];
     Cursor begin[kClasses + 1];
     std::atomic<u64> spare[kClasses + 1] = {};  // an array; bit 0: it is full
-    u64 unused[59] = {};                        // 2 KiB in all, so that an index is a shift
+    struct {
+        u32 c;
+        u32 at;
+    } audit = {};         // how far an audit's visit has come
+    u64 unused[58] = {};  // 2 KiB in all, so that an index is a shift
 
     CpuCache() {
         for (Entry*& e : ends) e = &closed_entries[1];

@@ -34,7 +34,7 @@
 #include <atomic>
 
 #include "../platform/platform.hpp"
-#include "../slabs/size_class.hpp"
+#include "../slabs/owner_policy.hpp"
 
 namespace quarry {
 
@@ -90,6 +90,11 @@ public:
     }
     bool wants_piece() const { return wants_.load(std::memory_order_relaxed); }
     u32 capacity(u32 c) const { return shadow_[c].capacity.load(std::memory_order_relaxed); }
+    // The last object that was put here, which may be anybody's by now; or kApart.
+    Offset last(u32 c) const {
+        const u32 entry = shadow_[c].last.load(std::memory_order_relaxed);
+        return entry == kNone ? kApart : u64{entry} * kGrain;
+    }
     // A piece that has no memory yet, or kPieces.
     u32 missing_piece() const {
         u32 k = 0;
@@ -122,6 +127,8 @@ public:
         for (u32 i = n; i--; ++to)
             to->store(static_cast<u32>(objects[i] / kGrain), std::memory_order_relaxed);
         publish(c, count + n);
+        if (n)
+            s.last.store(static_cast<u32>(objects[n - 1] / kGrain), std::memory_order_relaxed);
         return n;
     }
 
@@ -215,9 +222,11 @@ public:
     }
 
 private:
+    static constexpr u32 kNone = ~u32{0};
     struct Shadow {
         MagazineEntry* entries = nullptr;
         u64 since = 0;  // when the last burst's last use was
+        std::atomic<u32> last{kNone};
         std::atomic<u16> capacity{0};
         u8 piece = 0;  // 0: the small array; else one more than the piece's number
         u8 uses = 0;

@@ -76,7 +76,8 @@ public:
         const u32 wanted = here ? (capacity ? capacity : kMinMagazine) / 2 - 1 : 0;
 
         Offset got[kStepEntries];
-        u32 n = slots_.take_some(client, c, here ? kStepEntries : 1, got);
+        u32 n = slots_.take_some(client, c, here ? kStepEntries : 1, got,
+                                 here ? here->last(c) : kAnywhere);
         if (n == 0) {
             const auto granted =
                 pool_.alloc(client, slot_bytes, kGrain, 1, got, Context::may_sleep, can_grow);
@@ -89,7 +90,7 @@ public:
         // On while there is as much as was asked for, and room for it.
         while (filled < wanted && (filled + 1) % kStepEntries == 0) {
             P::breathe();
-            n = slots_.take_some(client, c, kStepEntries, got);
+            n = slots_.take_some(client, c, kStepEntries, got, got[n - 1]);
             if (n == 0 || !put(*m, client, c, got, n, false, filled)) break;
         }
         P::trace_refill(pool_.config().os, slot_bytes, 1 + filled, start ? P::ns() - start : 0);

@@ -41,10 +41,17 @@ public:
 
     // ---- the policy, under the class lock ----
 
-    SlabT* preferred(Client<P>& client, u32 c) {
+    // What the CPU had last, if that has something left; else the client.
+    SlabT* preferred(Client<P>& client, u32 c, Offset near) {
+        if (near < kApart)
+            if (SlabT* slab = slab_at(static_cast<u32>(near / kPageBytes), c))
+                if (slab->state() == SlabState::partial) return slab;
         const u32 hint = client.slab_hint[c < kClasses ? c : 0];
-        if (hint == kNoLink) return nullptr;
-        PageDesc* desc = buddy_.find(PageNumber{hint});
+        return hint == kNoLink ? nullptr : slab_at(hint, c);
+    }
+
+    SlabT* slab_at(u32 page, u32 c) {
+        PageDesc* desc = buddy_.find(PageNumber{page});
         if (!desc) return nullptr;
         const u64 word = desc->word();
         if (PageDesc::state(word) != PageState::slab || desc->size_class() != c) return nullptr;

@@ -22,8 +22,9 @@ public:
     explicit SlotBatches(Pool<P>& pool) : pool_(pool) {}
 
     // Up to n slots of class c as they come: nothing is reclaimed for them, no owner record
-    // of the last resort is used. Answers how many. Context: task.
-    u32 take_some(Client<P>& client, u32 c, u32 n, Offset* out) {
+    // of the last resort is used. `near`: what this CPU got last (SlabAllocator::take). Answers
+    // how many. Context: task.
+    u32 take_some(Client<P>& client, u32 c, u32 n, Offset* out, Offset near) {
         const u64 unit = pool_.slabs().size_class(c).slot_bytes;
         const u32 allowed = client.reserve(n, unit);
         const u32 wanted = pool_.reserve_objects(allowed);
@@ -31,7 +32,7 @@ public:
         while (got < wanted) {
             {
                 ReadGuard<P> reader;
-                got += pool_.slabs().take(c, wanted - got, client, out + got);
+                got += pool_.slabs().take(c, wanted - got, client, out + got, false, near);
             }
             if (got == wanted || pool_.config().fixed) break;
             const Error e = pool_.slabs().add_slab(c, Zone::normal, Context::may_sleep,

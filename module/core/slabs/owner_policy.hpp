@@ -11,7 +11,8 @@
 //                                 also by records saved for the last resort
 //   grant(slab, word, bits, g)    under the class lock: records the grant of the slots
 //                                 `bits` of bitmap word `word` (SlabGrant)
-//   preferred(grantee, class)     optional, under the class lock: a slab to begin with
+//   preferred(grantee, class, near)  optional, under the class lock: a slab to begin with;
+//                                 best the one at the offset `near`, if that is one
 //   free_of_marks(slab, w, bits)  under the class lock: the slots of `bits` that nobody
 //                                 owns any more; only these may come home
 //   begin(slab)                   optional: the slab is new, its marks are zero
@@ -30,6 +31,10 @@ namespace quarry {
 
 template <typename Policy>
 class Slab;
+
+// In place of an offset to take slots near: does not matter where; apart from what others have.
+inline constexpr Offset kAnywhere = ~Offset{0};
+inline constexpr Offset kApart = kAnywhere - 1;
 
 // What became of the slots of one bitmap word.
 struct SlabGrant {

@@ -90,22 +90,29 @@ public:
 
     // Up to n free slots of one word, from the hint on. 0: none (then free() is 0).
     u32 find_free(u32 n, u32& word) {
-        for (u32 w = hint_; w < words(); ++w) {
-            u32 open = ~taken()[w] & valid(w);
-            if (!open) continue;
-            hint_ = w;
-            word = w;
-            if (popcount(open) <= n) return open;
-            u32 chosen = 0;
-            for (; n && open; --n) {
-                const u32 bit = open & -open;
-                chosen |= bit;
-                open ^= bit;
+        for (; hint_ < words(); ++hint_)
+            if (const u32 open = open_in(hint_)) {
+                word = hint_;
+                return lowest(open, n);
             }
-            return chosen;
-        }
-        hint_ = words();
         return 0;
+    }
+    // The same for one who took from word `near` last, words() if from another slab: first out
+    // of the pair of words there, then out of a pair of which nobody has anything. So whoever
+    // keep to this share no two neighbouring lines of what is kept by the slot.
+    u32 find_free(u32 n, u32& word, u32 near) {
+        if (near < words())
+            for (const u32 w : {near, near ^ 1})
+                if (const u32 open = w < words() ? open_in(w) : 0) {
+                    word = w;
+                    return lowest(open, n);
+                }
+        for (u32 w = (hint_ + 1u) & ~1u; w < words(); w += 2) {
+            if (taken()[w] || (w + 1 < words() && taken()[w + 1])) continue;
+            word = w;
+            return lowest(valid(w), n);
+        }
+        return find_free(n, word);
     }
     void take(u32 w, u32 bits) {
         taken()[w] |= bits;
@@ -139,6 +146,18 @@ public:
     }
 
 private:
+    u32 open_in(u32 w) { return ~taken()[w] & valid(w); }
+    static u32 lowest(u32 bits, u32 n) {
+        if (popcount(bits) <= n) return bits;
+        u32 chosen = 0;
+        for (; n; --n) {
+            const u32 bit = bits & -bits;
+            chosen |= bit;
+            bits ^= bit;
+        }
+        return chosen;
+    }
+
     Offset base_;
     const SizeClass* class_;
     u8 class_index_;

@@ -88,13 +88,15 @@ public:
 
     // Takes up to n slots of class c for `grantee`; answers how many. Looks at what is
     // granted already, then at what came home, then at idle slabs. `last_resort` lets
-    // the policy use records that it saves for the end.
-    u32 take(u32 c, u32 n, Grantee& grantee, Offset* out, bool last_resort = false) {
+    // the policy use records that it saves for the end. `near`: what this CPU got last, or
+    // kApart, so that what the CPUs have lies apart (Slab::find_free).
+    u32 take(u32 c, u32 n, Grantee& grantee, Offset* out, bool last_resort = false,
+             Offset near = kAnywhere) {
         Bin& bin = bins_[c];
         u32 got = 0;
         Guard guard(bin.lock);
         while (got < n) {
-            SlabT* slab = choose(bin, c, grantee, last_resort);
+            SlabT* slab = choose(bin, c, grantee, last_resort, near);
             if (!slab) {
                 u32 home = 0;
                 if (collect_one(bin, guard, home)) continue;
@@ -102,7 +104,7 @@ public:
                 if (!slab || !policy_.admit(*slab, grantee, last_resort)) break;
             }
             const u32 before = got;
-            got += take_word(bin, *slab, n - got, grantee, out + got);
+            got += take_word(bin, *slab, n - got, grantee, out + got, near);
             if (got == before && last_resort) break;
             if (got < n) guard.cycle();
         }
@@ -350,9 +352,9 @@ private:
     }
 
     // A partial slab that may serve the grantee; null: none at hand.
-    SlabT* choose(Bin& bin, u32 c, Grantee& grantee, bool last_resort) {
-        if constexpr (requires { policy_.preferred(grantee, c); }) {
-            SlabT* own = policy_.preferred(grantee, c);
+    SlabT* choose(Bin& bin, u32 c, Grantee& grantee, bool last_resort, Offset near) {
+        if constexpr (requires { policy_.preferred(grantee, c, near); }) {
+            SlabT* own = policy_.preferred(grantee, c, near);
             if (own && own->state() == SlabState::partial &&
                 policy_.admit(*own, grantee, false))
                 return own;
@@ -371,9 +373,14 @@ private:
         return nullptr;
     }
 
-    u32 take_word(Bin& bin, SlabT& slab, u32 n, Grantee& grantee, Offset* out) {
+    u32 take_word(Bin& bin, SlabT& slab, u32 n, Grantee& grantee, Offset* out, Offset near) {
         u32 word = 0;
-        const u32 bits = slab.find_free(n < kStepSlots ? n : kStepSlots, word);
+        if (n > kStepSlots) n = kStepSlots;
+        const u32 bits = near == kAnywhere
+                             ? slab.find_free(n, word)
+                             : slab.find_free(n, word, near - slab.base() < slab.size_class().slab_bytes()
+                                                           ? slab.slot_at(near) / 32
+                                                           : slab.words());
         slab.take(word, bits);
         const auto grant = policy_.grant(slab, word, bits, grantee);
         if (grant.duplicates) report(QUARRY_CORRUPT_DUPLICATE, slab, word, grant.duplicates);
