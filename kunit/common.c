@@ -176,8 +176,8 @@ int quarry_kunit_take(struct quarry_client *client, u64 size, u64 align, u64 *of
 	u64 pages = 0;
 	int err;
 
-	err = quarry_core_alloc(client->core, size, align, 1, offset, &done, &pages,
-				QUARRY_MAY_SLEEP, 0);
+	err = quarry_core_alloc(client->core, size, align, 1, QUARRY_CORE_ANYWHERE, offset, &done,
+				&pages, QUARRY_MAY_SLEEP, 0);
 	return err ?: done == 1 ? 0 : -1;
 }
 

@@ -224,8 +224,8 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 		if (err)
 			break;
 		result = quarry_core_alloc(client->core, size, align, min(count - n, QUARRY_STEP),
-					   offsets + n, &got, &pages, QUARRY_MAY_SLEEP,
-					   !attempt.stuck);
+					   QUARRY_CORE_ANYWHERE, offsets + n, &got, &pages,
+					   QUARRY_MAY_SLEEP, !attempt.stuck);
 		weigh(client);
 		leave(client);
 		n += got;

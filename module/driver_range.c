@@ -84,7 +84,8 @@ int quarry_range_alloc(struct quarry_range *range, u64 size, u64 align, u64 *off
 	u32 done = 0;
 
 	return quarry_errno(quarry_core_alloc(range->client, size, align ?: range->granule, 1,
-					      offset, &done, &pages, QUARRY_ATOMIC, 0));
+					      QUARRY_CORE_ANYWHERE, offset, &done, &pages,
+					      QUARRY_ATOMIC, 0));
 }
 EXPORT_SYMBOL_GPL(quarry_range_alloc);
 

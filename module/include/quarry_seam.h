@@ -209,10 +209,8 @@ void quarry_os_corruption(void *pool, enum quarry_corruption what, uint64_t offs
 			  uint64_t client);
 
 /* Tracepoints of slow paths inside the core. Context: any, locks may be held. */
-void quarry_os_trace_slab_create(void *pool, uint32_t slot_bytes, uint64_t offset,
-				 uint64_t bytes);
-void quarry_os_trace_slab_destroy(void *pool, uint32_t slot_bytes, uint64_t offset,
-				  uint64_t bytes);
+void quarry_os_trace_slab_create(void *pool, uint32_t slot_bytes, uint64_t offset, uint64_t bytes);
+void quarry_os_trace_slab_destroy(void *pool, uint32_t slot_bytes, uint64_t offset, uint64_t bytes);
 void quarry_os_trace_remote_free(void *pool, uint32_t slot_bytes, uint64_t slab_offset,
 				 uint32_t slots);
 void quarry_os_trace_refill(void *pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns);
@@ -327,8 +325,7 @@ int quarry_core_client_create(struct quarry_core_pool *pool, uint64_t id, uint64
  * no lock held between, at most one lock inside. The caller guarantees that no other
  * call runs for this client (as caller or as receiver), or comes later. Context: task.
  */
-void quarry_core_client_reap(struct quarry_core_client *client, uint64_t *objects,
-			     uint64_t *bytes);
+void quarry_core_client_reap(struct quarry_core_client *client, uint64_t *objects, uint64_t *bytes);
 /* After the reap. Context: task. */
 void quarry_core_client_destroy(struct quarry_core_client *client);
 void quarry_core_client_usage(const struct quarry_core_client *client, uint64_t *objects,
@@ -336,7 +333,9 @@ void quarry_core_client_usage(const struct quarry_core_client *client, uint64_t 
 
 /*
  * Grants up to `count` objects; *done says how many, `offsets` holds them. The
- * return value says why no more. `align` a power of two, 8 at least. Context:
+ * return value says why no more. `align` a power of two, 8 at least. `near`: what this CPU
+ * got last, or APART from what others have, so that CPUs share no lines of what the client
+ * keeps for its objects; or ANYWHERE. Context:
  * task or any by `context`. NEEDS_PAGES: add at least *pages contiguous pages
  * and call again for the rest; what is free anywhere in the pool was tried first.
  * `can_grow` 0: no region can be added (the pool is at its maximum, or the system has
@@ -344,9 +343,11 @@ void quarry_core_client_usage(const struct quarry_core_client *client, uint64_t 
  * Errors: INVALID, TOO_LARGE, WRONG_SIZE, QUOTA, NEEDS_PAGES, NO_MEMORY, POOL_FULL;
  * ranges: OUT_OF_NODES.
  */
+#define QUARRY_CORE_ANYWHERE (~(uint64_t)0)
+#define QUARRY_CORE_APART (QUARRY_CORE_ANYWHERE - 1)
 int quarry_core_alloc(struct quarry_core_client *client, uint64_t size, uint64_t align,
-		      uint32_t count, uint64_t *offsets, uint32_t *done, uint64_t *pages,
-		      enum quarry_context context, int can_grow);
+		      uint32_t count, uint64_t near, uint64_t *offsets, uint32_t *done,
+		      uint64_t *pages, enum quarry_context context, int can_grow);
 /* Bytes that the pool sets aside for an object of this size; 0 when none can be had. */
 uint64_t quarry_core_usable_size(const struct quarry_core_pool *pool, uint64_t size,
 				 uint64_t align);
@@ -510,8 +511,7 @@ int quarry_core_heap_free_sized(struct quarry_core_heap *heap, uint64_t offset, 
  */
 uint64_t quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned long cpu,
 				    uint64_t size);
-int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned long cpu,
-			      uint64_t offset);
+int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned long cpu, uint64_t offset);
 /* As quarry_core_heap_alloc, from a zone. */
 int quarry_core_heap_alloc_zone(struct quarry_core_heap *heap, uint64_t size, uint64_t align,
 				enum quarry_core_zone zone, uint64_t *offset,

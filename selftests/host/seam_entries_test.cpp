@@ -46,7 +46,8 @@ protected:
     }
     int alloc(uint64_t size, uint32_t count, uint64_t* out, uint32_t* done) {
         uint64_t pages = 0;
-        return quarry_core_alloc(client, size, 8, count, out, done, &pages, QUARRY_MAY_SLEEP, 0);
+        return quarry_core_alloc(client, size, 8, count, QUARRY_CORE_ANYWHERE, out, done, &pages,
+                                 QUARRY_MAY_SLEEP, 0);
     }
     int free_one(quarry_core_client* c, uint64_t offset, quarry_core_refusal* why = nullptr) {
         quarry_core_refusal refusal{};
@@ -259,7 +260,8 @@ TEST_F(Seam, RefusedMetadataAtAnyEntryIsNoMemoryAndLeavesNothing) {
         if (e == QUARRY_OK) e = quarry_core_region_add(p, 64, QUARRY_CORE_NORMAL, nullptr, &at);
         if (e == QUARRY_OK) e = quarry_core_client_create(p, 1, 0, &c);
         if (e == QUARRY_OK)
-            e = quarry_core_alloc(c, 64, 8, 1, &object, &done, &pages, QUARRY_MAY_SLEEP, 0);
+            e = quarry_core_alloc(c, 64, 8, 1, QUARRY_CORE_ANYWHERE, &object, &done, &pages,
+                                  QUARRY_MAY_SLEEP, 0);
         whole = P::refusals() == 0;
         EXPECT_EQ(e, whole ? QUARRY_OK : QUARRY_E_NO_MEMORY) << n;
         P::refuse_allocation(0);

@@ -55,8 +55,8 @@ double of_clients(uint32_t size) {
     uint32_t done = 1;
     int why = 0;
     for (uint32_t turn = 0; done; turn = (turn + 1) % kOwners)
-        why = quarry_core_alloc(clients[turn], size, 8, 1, &offset, &done, &pages,
-                                QUARRY_MAY_SLEEP, 0);
+        why = quarry_core_alloc(clients[turn], size, 8, 1, QUARRY_CORE_ANYWHERE, &offset, &done,
+                                &pages, QUARRY_MAY_SLEEP, 0);
     if (why != QUARRY_E_POOL_FULL) die("the pool was not filled");
     const double share = per_byte(meta_bytes() - before);
     for (auto* client : clients) {

@@ -60,6 +60,10 @@ public:
         return slab->class_index() == c ? slab : nullptr;
     }
 
+    bool is_spread(const Client<P>& client, u32 c) {
+        return client.slab_hint[c < kClasses ? c : 0] != kNoLink;
+    }
+
     bool admit(SlabT& slab, Client<P>& client, bool last_resort) {
         return enter(slab, client) != 0 || last_resort;
     }

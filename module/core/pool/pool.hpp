@@ -132,7 +132,7 @@ public:
 
     // `can_grow` false: the caller cannot add regions, so use the last resort too.
     Granted alloc(Client<P>& client, u64 size, u64 align, u32 count, Offset* out,
-                  Context context, bool can_grow) {
+                  Context context, bool can_grow, Offset near = kAnywhere) {
         if (ranges_) return ranges_->alloc(client, size, align, count, out);
         Granted g;
         const auto r = route(size, align);
@@ -147,7 +147,7 @@ public:
         }
         if (wanted) {
             const Granted got = r->pages ? take_runs(client, *r, wanted, out, can_grow)
-                                         : take_slots(client, *r, wanted, out, context, can_grow);
+                                         : take_slots(client, *r, wanted, out, context, can_grow, near);
             g.done = got.done;
             if (got.done < wanted) {
                 g.why = got.why;
@@ -300,13 +300,13 @@ public:
 
 private:
     Granted take_slots(Client<P>& client, const Route& r, u32 n, Offset* out, Context context,
-                       bool can_grow) {
+                       bool can_grow, Offset near) {
         Granted g;
         bool reclaimed = false;
         for (;;) {
             {
                 ReadGuard<P> reader;
-                g.done += slabs_.take(r.c, n - g.done, client, out + g.done);
+                g.done += slabs_.take(r.c, n - g.done, client, out + g.done, false, near);
             }
             if (g.done == n) break;
             if (config_.fixed) {
@@ -314,6 +314,10 @@ private:
             } else {
                 g.why = slabs_.add_slab(r.c, Zone::normal, context, config_.zero_on_regrant);
                 if (ok(g.why)) continue;
+            }
+            if (near == kApart) {
+                near = kAnywhere;
+                continue;
             }
             if (!reclaimed && !config_.fixed) {
                 reclaimed = true;

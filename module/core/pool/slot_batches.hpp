@@ -34,10 +34,13 @@ public:
                 ReadGuard<P> reader;
                 got += pool_.slabs().take(c, wanted - got, client, out + got, false, near);
             }
-            if (got == wanted || pool_.config().fixed) break;
-            const Error e = pool_.slabs().add_slab(c, Zone::normal, Context::may_sleep,
-                                                   pool_.config().zero_on_regrant);
-            if (!ok(e)) break;
+            if (got == wanted) break;
+            if (!pool_.config().fixed &&
+                ok(pool_.slabs().add_slab(c, Zone::normal, Context::may_sleep,
+                                          pool_.config().zero_on_regrant)))
+                continue;
+            if (near != kApart) break;
+            near = kAnywhere;
         }
         pool_.finish_grants(out, got, unit);
         if (got < allowed) client.unreserve((allowed - got) * unit);

@@ -190,11 +190,12 @@ void quarry_core_client_usage(const quarry_core_client* client, uint64_t* object
 }
 
 int quarry_core_alloc(quarry_core_client* client, uint64_t size, uint64_t align, uint32_t count,
-                      uint64_t* offsets, uint32_t* done, uint64_t* pages,
+                      uint64_t near, uint64_t* offsets, uint32_t* done, uint64_t* pages,
                       quarry_context context, int can_grow) {
+    static_assert(kAnywhere == QUARRY_CORE_ANYWHERE && kApart == QUARRY_CORE_APART);
     KClient& c = of(client);
     const auto granted = pool_of(c).alloc(c, size, align, count, offsets,
-                                          static_cast<Context>(context), can_grow != 0);
+                                          static_cast<Context>(context), can_grow != 0, near);
     *done = granted.done;
     *pages = granted.pages;
     return to_seam(granted.why);

@@ -138,6 +138,7 @@ public:
     // ---- the policy, under the class lock ----
 
     bool admit(SlabT&, Grantee&, bool) { return true; }
+    bool is_spread(const Grantee&, u32) { return false; }
     // What leaves the slab is not in use yet.
     SlabGrant grant(SlabT&, u32, u32 bits, Grantee&) { return {bits, 0, false}; }
     // A slot that comes home while it is live is a stray.

@@ -13,6 +13,8 @@
 //                                 `bits` of bitmap word `word` (SlabGrant)
 //   preferred(grantee, class, near)  optional, under the class lock: a slab to begin with;
 //                                 best the one at the offset `near`, if that is one
+//   is_spread(grantee, class)     under the class lock: may other CPUs have slots of the
+//                                 grantee's, from which a CPU's first ones should lie apart?
 //   free_of_marks(slab, w, bits)  under the class lock: the slots of `bits` that nobody
 //                                 owns any more; only these may come home
 //   begin(slab)                   optional: the slab is new, its marks are zero
@@ -51,6 +53,7 @@ concept OwnerPolicy = requires(Policy& policy, Slab<Policy>& slab, u32 word, u32
     { policy.grant(slab, word, bits, grantee) } -> std::same_as<SlabGrant>;
     { policy.free_of_marks(slab, word, bits) } -> std::same_as<u32>;
     { policy.forget(slab) };
+    { policy.is_spread(grantee, u32{}) } -> std::same_as<bool>;
     // A homecoming that contradicts the marks: corruption, or a caller's double free.
     { Policy::kStrayIsCorruption } -> std::convertible_to<bool>;
 };

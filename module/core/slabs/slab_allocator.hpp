@@ -89,22 +89,29 @@ public:
     // Takes up to n slots of class c for `grantee`; answers how many. Looks at what is
     // granted already, then at what came home, then at idle slabs. `last_resort` lets
     // the policy use records that it saves for the end. `near`: what this CPU got last, or
-    // kApart, so that what the CPUs have lies apart (Slab::find_free).
+    // kApart, so that what the CPUs of a grantee have lies apart (Slab::find_apart). With kApart
+    // fewer may come although there are more: add a slab, or ask again for what lies anywhere.
     u32 take(u32 c, u32 n, Grantee& grantee, Offset* out, bool last_resort = false,
              Offset near = kAnywhere) {
         Bin& bin = bins_[c];
         u32 got = 0;
         Guard guard(bin.lock);
         while (got < n) {
-            SlabT* slab = choose(bin, c, grantee, last_resort, near);
-            if (!slab) {
+            Free found;
+            if (!choose(bin, c, n - got, grantee, last_resort, near, found)) {
                 u32 home = 0;
                 if (collect_one(bin, guard, home)) continue;
-                slab = bin.idle.front();
-                if (!slab || !policy_.admit(*slab, grantee, last_resort)) break;
+                SlabT* slab = bin.idle.front();
+                if (!slab || !policy_.admit(*slab, grantee, last_resort)) {
+                    if (near == kAnywhere || (near == kApart && policy_.is_spread(grantee, c)))
+                        break;
+                    near = kAnywhere;
+                    continue;
+                }
+                (void)found.in(*slab, n - got, kAnywhere);
             }
             const u32 before = got;
-            got += take_word(bin, *slab, n - got, grantee, out + got, near);
+            got += take_word(bin, found, grantee, out + got);
             if (got == before && last_resort) break;
             if (got < n) guard.cycle();
         }
@@ -351,36 +358,52 @@ private:
         (void)buddy_.free(first, size_class.order);
     }
 
-    // A partial slab that may serve the grantee; null: none at hand.
-    SlabT* choose(Bin& bin, u32 c, Grantee& grantee, bool last_resort, Offset near) {
+    // Free slots of one word.
+    struct Free {
+        SlabT* slab = nullptr;
+        u32 word = 0;
+        u32 bits = 0;
+
+        // Up to n of this slab. False: it has none.
+        bool in(SlabT& s, u32 n, Offset near) {
+            slab = &s;
+            if (n > kStepSlots) n = kStepSlots;
+            if (near == kAnywhere) {
+                bits = s.find_free(n, word);
+            } else {
+                const bool here = near - s.base() < s.size_class().slab_bytes();
+                bits = s.find_apart(n, word, here ? s.slot_at(near) / 32 : s.words());
+            }
+            return bits != 0;
+        }
+    };
+
+    // In a partial slab that may serve the grantee; false: in none at hand.
+    bool choose(Bin& bin, u32 c, u32 n, Grantee& grantee, bool last_resort, Offset near, Free& found) {
         if constexpr (requires { policy_.preferred(grantee, c, near); }) {
             SlabT* own = policy_.preferred(grantee, c, near);
-            if (own && own->state() == SlabState::partial &&
+            if (own && own->state() == SlabState::partial && found.in(*own, n, near) &&
                 policy_.admit(*own, grantee, false))
-                return own;
+                return true;
         }
         // Those at the front that cannot serve this one go behind; four a call, or all
         // of them when it is the last resort.
         SlabT* first = bin.partial.front();
         SlabT* slab = first;
         for (u32 tries = 0; slab && (tries < 4 || last_resort); ++tries) {
-            if (policy_.admit(*slab, grantee, last_resort)) return slab;
+            if (found.in(*slab, n, near) && policy_.admit(*slab, grantee, last_resort)) return true;
             SlabList::remove(*slab);
             bin.partial.push_back(*slab);
             slab = bin.partial.front();
             if (slab == first) break;
         }
-        return nullptr;
+        return false;
     }
 
-    u32 take_word(Bin& bin, SlabT& slab, u32 n, Grantee& grantee, Offset* out, Offset near) {
-        u32 word = 0;
-        if (n > kStepSlots) n = kStepSlots;
-        const u32 bits = near == kAnywhere
-                             ? slab.find_free(n, word)
-                             : slab.find_free(n, word, near - slab.base() < slab.size_class().slab_bytes()
-                                                           ? slab.slot_at(near) / 32
-                                                           : slab.words());
+    u32 take_word(Bin& bin, const Free& found, Grantee& grantee, Offset* out) {
+        SlabT& slab = *found.slab;
+        const u32 word = found.word;
+        const u32 bits = found.bits;
         slab.take(word, bits);
         const auto grant = policy_.grant(slab, word, bits, grantee);
         if (grant.duplicates) report(QUARRY_CORRUPT_DUPLICATE, slab, word, grant.duplicates);

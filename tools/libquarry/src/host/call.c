@@ -96,7 +96,7 @@ static void note_level(struct host_pool *pool) {
 }
 
 int host_alloc(struct host_client *client, uint64_t bytes, uint64_t align, uint32_t count,
-               uint32_t needed, uint64_t *offsets, uint32_t *done) {
+               uint32_t needed, uint64_t near, uint64_t *offsets, uint32_t *done) {
     struct host_pool *pool = client->pool;
     bool can_grow = true, drained = false;
     int error = 0;
@@ -108,8 +108,10 @@ int host_alloc(struct host_client *client, uint64_t bytes, uint64_t align, uint3
         uint32_t got = 0;
 
         error = quarry_core_alloc(client->core, bytes, align, left < OBJECTS_A_STEP ? left : OBJECTS_A_STEP,
-                                  offsets + *done, &got, &pages, QUARRY_MAY_SLEEP, can_grow);
+                                  near, offsets + *done, &got, &pages, QUARRY_MAY_SLEEP, can_grow);
         *done += got;
+        if (got && near != QUARRY_CORE_ANYWHERE)
+            near = offsets[*done - 1];
         if (!error)
             continue;
         if (error == QUARRY_E_NEEDS_PAGES) {
@@ -163,7 +165,7 @@ static int call_alloc(struct host_client *client, void *argument) {
     if (error)
         return error;
     error = host_alloc(client, in.object_size, in.align > least ? in.align : least, in.count, in.count,
-                       (uint64_t *)(uintptr_t)in.offsets, &in.done);
+                       QUARRY_CORE_ANYWHERE, (uint64_t *)(uintptr_t)in.offsets, &in.done);
     if (error)
         client->pool->refused++;
     note_level(client->pool);

@@ -86,6 +86,7 @@ bool host_magazines_make(struct host_client *client) {
 
             magazine->first = (uint32_t)HEAD + c * QUARRY_MIN_MAGAZINE;
             magazine->capacity = first_capacity(slot_bytes(client, c));
+            magazine->last = QUARRY_CORE_APART;
             block->magazine[c].top = magazine->first;
             open_magazine(&block->magazine[c], magazine);
         }
@@ -232,6 +233,7 @@ int host_refill(struct host_client *client, struct quarry_refill *refill) {
     uint64_t offsets[1 + SECTION_MOST];
     uint32_t entries[SECTION_MOST];
     uint32_t cpu = 0, more = 0, done = 0;
+    struct host_magazine *here = NULL;
     int error;
 
     refill->filled = 0;
@@ -239,8 +241,9 @@ int host_refill(struct host_client *client, struct quarry_refill *refill) {
         struct host_depot *depot = &client->depots[size_class];
 
         note_miss(client, cpu, size_class);
-        /* With the caller's own it is half: slots beside each other share lines of marks with no one. */
-        more = magazine_of(client, cpu, size_class)->capacity / 2 - 1;
+        /* With the caller's own it is half: of slots beside each other whole lines of marks. */
+        here = magazine_of(client, cpu, size_class);
+        more = here->capacity / 2 - 1;
         if (depot->count) {
             refill->offset = (uint64_t)depot->entries[--depot->count] * QUARRY_GRAIN;
             refill->filled = refill_from_depot(client, size_class, more);
@@ -249,9 +252,12 @@ int host_refill(struct host_client *client, struct quarry_refill *refill) {
         }
     }
     error = host_alloc(client, slot_bytes(client, size_class), QUARRY_GRAIN,
-                       1 + (more < SECTION_MOST ? more : SECTION_MOST), 1, offsets, &done);
+                       1 + (more < SECTION_MOST ? more : SECTION_MOST), 1,
+                       here ? here->last : QUARRY_CORE_ANYWHERE, offsets, &done);
     if (!done)
         return error;
+    if (here)
+        here->last = offsets[done - 1];
     client->pool->refills++;
     refill->offset = offsets[0];
     for (uint32_t n = done - 1; n;) {
@@ -271,8 +277,10 @@ int host_refill(struct host_client *client, struct quarry_refill *refill) {
         if (refill->filled >= more)
             break;
         n = more - refill->filled < SECTION_MOST ? more - refill->filled : SECTION_MOST;
-        if (host_alloc(client, slot_bytes(client, size_class), QUARRY_GRAIN, n, 0, offsets, &n) && !n)
+        if (host_alloc(client, slot_bytes(client, size_class), QUARRY_GRAIN, n, 0, offsets[done - 1],
+                       offsets, &n) && !n)
             break;
+        here->last = offsets[n - 1];
         done = n;
     }
     return 0;

@@ -55,6 +55,7 @@ struct host_magazine {
     uint32_t misses; /* refills and flushes since `since` */
     bool is_shut;
     uint64_t since;
+    uint64_t last; /* what it was refilled with last; QUARRY_CORE_APART: nothing yet */
 };
 
 /*
@@ -129,10 +130,10 @@ uint64_t host_drain_all(struct host_pool *pool);
 int host_errno(int error);
 /*
  * Up to `count` objects: grows the pool for them, and empties magazines while there are less than
- * `needed` of them.
+ * `needed` of them. `near` as for quarry_core_alloc.
  */
 int host_alloc(struct host_client *client, uint64_t bytes, uint64_t align, uint32_t count,
-               uint32_t needed, uint64_t *offsets, uint32_t *done);
+               uint32_t needed, uint64_t near, uint64_t *offsets, uint32_t *done);
 int host_serve(struct host_client *client, unsigned long request, void *argument);
 int host_create(struct quarry_pool_create *create);
 int host_info(void *argument);
