@@ -17,6 +17,7 @@ host.json, user.json: `machine`, `versions` of the peers, `load`, and `cases`, e
     met             do all bars of the case hold; null when that is not known
     bars            where there are several: each with its yardstick, ratio, bar, met
     min, max        {allocator: figure} over the launches
+    bound           where a bar is missed: what the case is bound by, and what was tried
     missing         {allocator: why it has no figure, or not all}, where any lacks
 
 and `curves`, {name: {allocator: {live objects: median}}}. Exit status: 0; 1 when a case,
@@ -27,10 +28,12 @@ import os
 import platform
 import statistics
 import sys
+import textwrap
 
 import curves
 import rules
 from bars import BARS, CLASSES, with_yardsticks
+from bounds import BOUNDS
 
 
 def number(value):
@@ -125,6 +128,8 @@ def closing(judged, run):
         if entries:
             print(f"{title}:")
             print("\n".join(f"  {entry}" for entry in entries))
+    for case in (case for case, _ in judged if "bound" in case):
+        print(textwrap.fill(f"{case['name']}: {case['bound']}", 100, subsequent_indent="  "))
     return not lacking
 
 
@@ -134,6 +139,9 @@ def report_of(run):
     if run.facts.get("selection") == "all":
         names += [name for name in BARS if name not in names]
     judged = [rules.case_of(run, name) for name in names]
+    for case, _ in judged:
+        if case["met"] is False and case["name"] in BOUNDS:
+            case["bound"] = BOUNDS[case["name"]]
     medians = {curve: {allocator: {live: statistics.median(v) for live, v in points.items()}
                        for allocator, points in by_allocator.items()}
                for curve, by_allocator in run.curves.items()}

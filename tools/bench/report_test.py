@@ -13,6 +13,7 @@ import unittest
 import xml.etree.ElementTree as xml
 
 import bars
+import bounds
 import count
 import curves
 import report
@@ -198,6 +199,16 @@ class Table(unittest.TestCase):
         self.assertRegex(text, r"hot-64 .* 1\.25 +<1 +MISSED")
         self.assertIn("missed:\n  hot-64 1.25 (at most 1 to best malloc)", text)
         self.assertFalse(found["cases"][0]["met"])
+
+    def test_a_miss_says_what_its_bound_is_and_what_was_tried(self):
+        _, text, found = self.screen({"growth-random": malloc(9, 6, 5, 4, 8), "hot-64": malloc(3, 6, 5, 4, 8)})
+        self.assertRegex(text, r"\ngrowth-random: a free that is checked reads .*live byte")
+        self.assertIn("tried:", found["cases"][0]["bound"])
+        self.assertNotIn("bound", found["cases"][1])
+        self.assertNotIn("\nhot-64:", text)
+
+    def test_a_bound_is_told_of_cases_that_have_a_bar(self):
+        self.assertEqual([name for name in bounds.BOUNDS if name not in bars.HOST_BARS], [])
 
     def test_both_bars_of_mixed_are_shown(self):
         _, text, _ = self.screen({"mixed-1k": malloc(11, 10, 12, 30, 40)})
