@@ -121,6 +121,7 @@ static struct lock_class_key lock_keys[QUARRY_LOCK_RANKS];
 static const char *const lock_names[QUARRY_LOCK_RANKS] = {
 	[QUARRY_LOCK_REGIONS] = "quarry_regions",
 	[QUARRY_LOCK_DEPOT] = "quarry_depot",
+	[QUARRY_LOCK_SHARES] = "quarry_shares",
 	[QUARRY_LOCK_CLASS] = "quarry_class",
 	[QUARRY_LOCK_CLIENT] = "quarry_client",
 	[QUARRY_LOCK_OVERFLOW] = "quarry_overflow",

@@ -29,55 +29,17 @@
 #include <stdint.h>
 #endif
 
+#include "quarry_errors.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/*
- * Every error of the core, its errno and what it means. The shim maps them to
- * errno in one place (errors.c), the core knows only the names.
- */
-#define QUARRY_ERRORS(X)                                                       \
-	X(NO_MEMORY, ENOMEM, "the system has no memory")                       \
-	X(POOL_FULL, ENOSPC, "the pool is full")                               \
-	X(INVALID, EINVAL, "an argument is invalid")                           \
-	X(MISALIGNED, EINVAL, "the offset is no multiple of 8")                \
-	X(OUT_OF_RANGE, ERANGE, "the offset is beyond the pool")               \
-	X(NO_REGION, ENXIO, "no region holds this offset")                     \
-	X(NOT_OBJECT, EBADSLT, "the offset is no object's start")              \
-	X(ALREADY_FREE, EALREADY, "the object is free already")                \
-	X(NOT_OWNER, EACCES, "the object is another client's")                 \
-	X(WRONG_SIZE, EMSGSIZE, "the object has another size")                 \
-	X(QUOTA, EDQUOT, "the client's limit is reached")                      \
-	X(TOO_LARGE, EFBIG, "larger than any object can be")                   \
-	X(OVERFLOW, EOVERFLOW, "the sizes overflow")                           \
-	X(BUSY, EBUSY, "the region is in use")                                 \
-	X(OVERLAP, EEXIST, "the region overlaps another")                      \
-	X(NOT_FOUND, ENOENT, "there is no such region or run")                 \
-	X(INITIALISED, EALREADY, "it is initialised already")                  \
-	X(UNINITIALISED, ENODEV, "it is not initialised yet")                  \
-	X(TOO_MANY, EUSERS, "no more clients or regions can be had")           \
-	X(OWNERS_FULL, ETOOMANYREFS, "the owner records of the slab are used up") \
-	X(CORRUPT, EUCLEAN, "the slab is quarantined after corruption")        \
-	X(SHUTDOWN, ESHUTDOWN, "the client has been reaped")                   \
-	X(NOT_SUPPORTED, EOPNOTSUPP, "not for this kind of pool")              \
-	X(NEEDS_PAGES, EAGAIN, "the pool must grow first")                     \
-	X(CANNOT_GROW, ENOSPC, "the object cannot be resized in place")         \
-	X(OUT_OF_NODES, ENOSR, "as many ranges are live as there can be")
-
-/* 0 is success; entries that can fail return one of these (positive). */
-enum quarry_error {
-	QUARRY_OK = 0,
-#define QUARRY_ERROR_NAME(name, errno_name, text) QUARRY_E_##name,
-	QUARRY_ERRORS(QUARRY_ERROR_NAME)
-#undef QUARRY_ERROR_NAME
-	QUARRY_ERROR_COUNT
-};
 
 /* Ranks of the core's locks, outermost first. lockdep gets a class for each. */
 enum quarry_lock_rank {
 	QUARRY_LOCK_REGIONS,	/* one pool's table of regions */
 	QUARRY_LOCK_DEPOT,	/* one size class's stock of magazines */
+	QUARRY_LOCK_SHARES,	/* one pool's objects that become shared */
 	QUARRY_LOCK_CLASS,	/* one size class's slabs */
 	QUARRY_LOCK_CLIENT,	/* one client's chain of what it owns */
 	QUARRY_LOCK_OVERFLOW,	/* one pool's table of further owners */
@@ -245,7 +207,7 @@ enum quarry_core_zone {
 
 struct quarry_core_pool_config {
 	enum quarry_core_kind kind;
-	uint32_t max_clients;		/* 1..65534 */
+	uint32_t max_clients;		/* 1..65533 */
 	uint64_t max_pages;		/* the offset space, 1..2^23; fixed: 0 for what it needs */
 	uint64_t object_size;		/* fixed: a multiple of 8 */
 	uint64_t object_count;		/* fixed */

@@ -25,7 +25,8 @@ namespace quarry {
 namespace {
 
 constexpr const char* kRankNames[QUARRY_LOCK_RANKS] = {
-    "REGIONS", "DEPOT", "CLASS", "CLIENT", "OVERFLOW", "PAGES", "OBJECTS"};
+    "REGIONS", "DEPOT", "SHARES", "CLASS", "CLIENT", "OVERFLOW", "PAGES", "OBJECTS"};
+static_assert(kRankNames[QUARRY_LOCK_RANKS - 1] != nullptr);
 
 int membarrier(int command) { return static_cast<int>(syscall(SYS_membarrier, command, 0, 0)); }
 

@@ -38,6 +38,7 @@ enum class [[nodiscard]] Error : unsigned char {
     corrupt = QUARRY_E_CORRUPT,
     shutdown = QUARRY_E_SHUTDOWN,
     not_supported = QUARRY_E_NOT_SUPPORTED,
+    held = QUARRY_E_HELD,
     needs_pages = QUARRY_E_NEEDS_PAGES,
     cannot_grow = QUARRY_E_CANNOT_GROW,
     out_of_nodes = QUARRY_E_OUT_OF_NODES,

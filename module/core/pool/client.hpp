@@ -79,6 +79,8 @@ public:
                 return static_cast<u32>(fits);
         }
     }
+    // For what it holds already, whatever its limit.
+    void reserve_beyond(u32 n, u64 unit) { bytes_.fetch_add(n * unit, std::memory_order_relaxed); }
     void unreserve(u64 bytes) { bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
     void count_granted(u64 objects) { objects_.fetch_add(objects, std::memory_order_relaxed); }
     void count_freed(u64 objects, u64 bytes) {
@@ -109,6 +111,7 @@ public:
     typename P::Lock lock{QUARRY_LOCK_CLIENT};
     ChainLink head = kNoLink;   // under `lock`; range pools: a node's number, under their lock
     u32 overflow_entries = 0;   // under the overflow lock
+    u32 shares = 0;             // the first of its records there (shares.hpp), under their lock
     u32 slab_hint[kClasses];    // page of the slab last granted from, under its class lock
     std::atomic<ClientMagazines<P>*> magazines{nullptr};  // set once; null: it has none
 

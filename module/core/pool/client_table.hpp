@@ -86,10 +86,14 @@ public:
 
     // The client of an owner record, or null. Context: any, as a reader.
     Client<P>* find(ClientIndex index) const {
-        if (index == kNobody || index > max_) return nullptr;
+        if (index == kNobody || index > max_)
+            return index == kCommons ? commons_.load(std::memory_order_acquire) : nullptr;
         const Chunk* chunk = chunks_[index / 64].load(std::memory_order_acquire);
         return chunk ? chunk->slot[index % 64].load(std::memory_order_acquire) : nullptr;
     }
+
+    // The owner of what is shared, which is in no count.
+    void set_commons(Client<P>* commons) { commons_.store(commons, std::memory_order_release); }
 
     // Clients there are, and those just being made.
     u32 count() const { return indices_.count() - 1; }
@@ -144,6 +148,7 @@ private:
     u32 max_;
     std::atomic<u32> chunks_made_{0};
     AtomicBits<> indices_;
+    std::atomic<Client<P>*> commons_{nullptr};
     Cache cache_;
 };
 

@@ -18,10 +18,14 @@
 
 #include "client_magazines.hpp"
 #include "ownership.hpp"
+#include "shares.hpp"
 #include "pool_config.hpp"
 #include "range_pool.hpp"
 
 namespace quarry {
+
+template <Platform P>
+class ShareCalls;  // share_calls.hpp
 
 template <Platform P>
 class Pool {
@@ -72,6 +76,7 @@ public:
     Policy& owners() { return owners_; }
     ClientTable<P>& clients() { return clients_; }
     Overflow<P>& overflow() { return overflow_; }
+    Shares<P>& shares() { return shares_; }
     MagazineCensus& census() { return census_; }
     // Null in pools of another kind.
     RangePool<P>* ranges() const { return ranges_; }
@@ -81,7 +86,7 @@ public:
     }
     u64 meta_bytes() {
         return sizeof(*this) + buddy_.meta_bytes() + slabs_.meta_bytes() + clients_.meta_bytes() +
-               overflow_.meta_bytes() + census_.meta_bytes.load(std::memory_order_relaxed) +
+               overflow_.meta_bytes() + shares_.meta_bytes() + census_.meta_bytes.load(std::memory_order_relaxed) +
                (ranges_ ? sizeof(*ranges_) + ranges_->meta_bytes() : 0);
     }
 
@@ -164,18 +169,18 @@ public:
     Granted free(Client<P>& client, const Offset* offsets, u32 count, Refusal& refusal) {
         if (ranges_) return ranges_->free(client, offsets, count, refusal);
         Granted g;
-        u64 bytes = 0;
+        Freed freed;
         while (g.done < count && ok(g.why)) {
             ReadGuard<P> reader;
             typename Slabs::Homing homing(slabs_);
             const u32 stop = count - g.done < kStepSlots ? count : g.done + kStepSlots;
             for (; g.done < stop; ++g.done) {
-                g.why = free_one(client, offsets[g.done], homing, bytes, refusal);
+                g.why = free_one(client, offsets[g.done], homing, freed, refusal);
                 if (!ok(g.why)) break;
             }
         }
-        client.count_freed(g.done, bytes);
-        objects_home(g.done);
+        client.count_freed(g.done, freed.bytes);
+        objects_home(g.done - freed.kept);
         return g;
     }
 
@@ -201,6 +206,24 @@ public:
         return g;
     }
 
+    // A share of this object has been dropped, the last one: the object goes home. Answers its
+    // bytes. As a reader.
+    u64 free_shared(Offset offset, typename Slabs::Homing& homing) {
+        Client<P>& commons = *shares_.commons();
+        const auto place = locate(offset);
+        u64 bytes = 0;
+        if (place && place->slab) {
+            ClientIndex owner = kNobody;
+            if (ok(owners_.release(*place->slab, place->slot, commons, owner)))
+                homing.add(*place->slab, place->slot);
+            bytes = place->slab->size_class().slot_bytes;
+        } else if (place) {
+            place->desc->run().owner.store(kNobody, std::memory_order_release);
+            free_run(commons, place->page, bytes);
+        }
+        commons.count_freed(1, bytes);
+        return bytes;
+    }
     // Another size for an object where it stands; answers its bytes from then on. Errors:
     // not_supported (only ranges can), those of RangePool::resize. Context: any.
     Result<u64> resize(Client<P>& client, Offset offset, u64 size, Refusal& refusal) {
@@ -239,8 +262,21 @@ public:
         if (!ok(why)) return why;
         return p;
     }
+    // Who has it, or nobody. As a reader.
+    ClientIndex owner_at(const Place& place) {
+        return place.slab ? owners_.owner_of(*place.slab, place.slot)
+                          : place.desc->run().owner.load(std::memory_order_acquire);
+    }
+    // Of an object that is there. As a reader.
+    u64 bytes_of(const Place& place) {
+        if (place.slab) return place.slab->size_class().slot_bytes;
+        const auto pages = buddy_.run_pages(place.page);
+        return pages ? *pages * kPageBytes : 0;
+    }
 
 private:
+    friend class ShareCalls<P>;
+
     // What the page's word says of the offset; false when it says nothing yet.
     bool place(Place& p, Offset offset, Error& why) {
         const u64 word = p.desc->word();
@@ -373,7 +409,11 @@ private:
         return g;
     }
 
-    Error free_one(Client<P>& client, Offset offset, typename Slabs::Homing& homing, u64& bytes,
+    struct Freed {
+        u64 bytes = 0;
+        u32 kept = 0;  // objects that have other holders
+    };
+    Error free_one(Client<P>& client, Offset offset, typename Slabs::Homing& homing, Freed& freed,
                    Refusal& refusal) {
         refusal = {offset, 0};
         const auto place = locate(offset);
@@ -381,17 +421,32 @@ private:
         if (place->slab) {
             ClientIndex owner = kNobody;
             const Error e = owners_.release(*place->slab, place->slot, client, owner);
+            if (!ok(e) && owner == kCommons) return drop_share(client, offset, *place, homing, freed);
             if (!ok(e)) return blame(refusal, owner, e);
             homing.add(*place->slab, place->slot);
-            bytes += place->slab->size_class().slot_bytes;
+            freed.bytes += place->slab->size_class().slot_bytes;
             return Error::none;
         }
         ClientIndex owner = client.index();
         if (!place->desc->run().owner.compare_exchange_strong(
                 owner, kNobody, std::memory_order_acq_rel, std::memory_order_acquire))
-            return owner == kNobody ? Error::already_free
-                                    : blame(refusal, owner, Error::not_owner);
-        free_run(client, place->page, bytes);
+            return owner == kNobody   ? Error::already_free
+                   : owner == kCommons ? drop_share(client, offset, *place, homing, freed)
+                                       : blame(refusal, owner, Error::not_owner);
+        free_run(client, place->page, freed.bytes);
+        return Error::none;
+    }
+
+    Error drop_share(Client<P>& client, Offset offset, const Place& place,
+                     typename Slabs::Homing& homing, Freed& freed) {
+        const u64 bytes = bytes_of(place);
+        bool last = false;
+        if (!shares_.drop(offset, client, last)) return Error::not_owner;
+        freed.bytes += bytes;
+        if (last)
+            free_shared(offset, homing);
+        else
+            ++freed.kept;
         return Error::none;
     }
 
@@ -399,12 +454,26 @@ private:
         refusal = {offset, 0};
         const auto place = locate(offset);
         if (!place) return place.error();
-        if (!place->slab) return move_run(from, to, *place, refusal);
+        if (owner_at(*place) == kCommons) {
+            const u64 bytes = bytes_of(*place);
+            if (!to.reserve(1, bytes)) return Error::quota;
+            if (const Error e = shares_.move(offset, from, to); !ok(e)) {
+                to.unreserve(bytes);
+                return e;
+            }
+            to.count_granted(1);
+            from.count_freed(1, bytes);
+            return Error::none;
+        }
+        return place->slab ? move_slot(from, to, *place, refusal)
+                           : move_run(from, to, *place, refusal);
+    }
 
-        SlabT& slab = *place->slab;
+    Error move_slot(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal) {
+        SlabT& slab = *place.slab;
         const u64 unit = slab.size_class().slot_bytes;
         // Refusals by owner come before those by limit.
-        const ClientIndex now = owners_.owner_of(slab, place->slot);
+        const ClientIndex now = owners_.owner_of(slab, place.slot);
         if (now == kNobody) return Error::already_free;
         if (now != from.index()) return blame(refusal, now, Error::not_owner);
         if (!to.reserve(1, unit)) return Error::quota;
@@ -415,7 +484,7 @@ private:
             slab.marks().note_client(to.index());
         }
         ClientIndex owner = kNobody;
-        const Error e = owners_.move(slab, place->slot, from, to, entry, owner);
+        const Error e = owners_.move(slab, place.slot, from, to, entry, owner);
         if (!ok(e)) {
             to.unreserve(unit);
             return blame(refusal, owner, e);
@@ -471,6 +540,7 @@ private:
     Buddy<P> buddy_;
     ClientTable<P> clients_;
     Overflow<P> overflow_;
+    Shares<P> shares_;
     Policy owners_;
     Slabs slabs_;
     RangePool<P>* ranges_ = nullptr;

@@ -30,6 +30,7 @@ public:
             [&](SlabT& slab, u32 w, u32 taken, u32 remote) { word(slab, w, taken, remote); });
         overflow();
         runs();
+        shares();
         audit_.saw_objects(objects_);
         if (quiet) sums(seen);
     }
@@ -111,6 +112,31 @@ private:
         }
     }
 
+    // Each holder lives, and what it holds is the commons'.
+    void shares() {
+        auto& table = pool_.shares();
+        for (u32 at = 1; at <= table.capacity(); ++at) {
+            {
+                ReadGuard<P> reader;
+                if (const auto s = table.at(at); s.holder != kNobody)
+                    share(s.offset, s.holder, s.first);
+            }
+            if (at % kStepSlots == 0) P::breathe();
+        }
+    }
+    void share(Offset offset, ClientIndex holder, bool first) {
+        const auto place = pool_.locate(offset);
+        const u64 bytes = place ? pool_.bytes_of(*place) : 0;
+        ++records_;
+        held_bytes_ += bytes;
+        shared_ += first;
+        shared_bytes_ += first ? bytes : 0;
+        audit_.expect(place && pool_.owner_at(*place) == kCommons,
+                      "a share is of what is not shared", offset);
+        audit_.expect(pool_.clients().find(holder) != nullptr, "a share's holder does not exist",
+                      offset);
+    }
+
     void runs() {
         pool_.buddy().for_each_region([&](const auto& region) {
             for (u64 i = 0; i < region.pages; ++i) {
@@ -162,8 +188,16 @@ private:
         }
         audit_.expect(armed == pool_.census().armed.load(std::memory_order_relaxed),
                       "the armed magazines are miscounted", armed);
-        audit_.expect(objects == objects_, "the clients' counts of objects are wrong", objects);
-        audit_.expect(bytes == bytes_, "the clients' counts of bytes are wrong", bytes);
+        // Each holder counts what it holds; the commons have each object once.
+        if (const Client<P>* commons = pool_.shares().commons()) {
+            audit_.expect(commons->objects() == shared_, "an object is shared and nobody holds it",
+                          commons->objects());
+            audit_.expect(records_ == pool_.shares().count(), "the shares are miscounted", records_);
+        }
+        audit_.expect(objects + shared_ == objects_ + records_,
+                      "the clients' counts of objects are wrong", objects);
+        audit_.expect(bytes + shared_bytes_ == bytes_ + held_bytes_,
+                      "the clients' counts of bytes are wrong", bytes);
         audit_.expect(unowned_ == overflowed_, "a slot is out and nobody's", unowned_);
         for (u32 c = 0; c < pool_.slabs().classes(); ++c) {
             ReadGuard<P> reader;
@@ -183,6 +217,10 @@ private:
     u64 bytes_ = 0;
     u64 unowned_ = 0;
     u64 overflowed_ = 0;
+    u64 records_ = 0;  // shares, and the objects that are shared
+    u64 held_bytes_ = 0;
+    u64 shared_ = 0;
+    u64 shared_bytes_ = 0;
 };
 
 }  // namespace quarry

@@ -11,7 +11,7 @@ namespace quarry {
 
 struct PoolConfig {
     bool fixed = false;
-    u32 max_clients = 0;   // 1..65534
+    u32 max_clients = 0;   // 1..65533
     u64 max_pages = 0;     // 1..2^23
     u64 object_size = 0;   // fixed: multiple of 8, up to 4 MiB
     u64 object_count = 0;  // fixed
@@ -34,7 +34,7 @@ constexpr bool metadata_is_within_bounds() {
 
 inline constexpr u64 kMaxPoolPages = u64{1} << 23;
 inline constexpr u64 kMaxObject = u64{4} << 20;
-inline constexpr ClientIndex kMaxClients = 0xfffe;  // 0xffff means "mixed" in a slab
+inline constexpr ClientIndex kMaxClients = kCommons - 1;
 
 // How slabs of a fixed pool are cut: the smallest order that wastes at most 1/16
 // of the slab, or, for lack of one, the best up to 4 MiB.

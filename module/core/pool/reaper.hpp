@@ -41,8 +41,9 @@ public:
         }
         let_go(client);
         reap_overflow(client, taken);
+        const u64 kept = reap_shares(client, taken);
         client.count_freed(taken.objects, taken.bytes);
-        pool_.objects_home(taken.objects);
+        pool_.objects_home(taken.objects - kept);
         return taken;
     }
 
@@ -141,6 +142,29 @@ private:
         ++taken.objects;
         taken.bytes += slab.size_class().slot_bytes;
         return true;
+    }
+
+    // Its shares are dropped; answers of how many objects there are other holders.
+    u64 reap_shares(Client<P>& client, Taken& taken) {
+        u64 kept = 0;
+        for (bool more = true; more; P::breathe()) {
+            ReadGuard<P> reader;
+            typename Slabs::Homing homing(pool_.slabs());
+            Offset offset = 0;
+            bool last = false;
+            // The object may go with the last share: its size comes before.
+            more = pool_.shares().peek(client, offset);
+            if (!more) break;
+            const auto place = pool_.locate(offset);
+            if (place) taken.bytes += pool_.bytes_of(*place);
+            ++taken.objects;
+            (void)pool_.shares().drop(offset, client, last);
+            if (last)
+                pool_.free_shared(offset, homing);
+            else
+                ++kept;
+        }
+        return kept;
     }
 
     Pool<P>& pool_;
