@@ -71,6 +71,7 @@ static const struct {
 	{ QUARRY_IOC_RESIZE, sizeof(struct quarry_resize), false, true },
 	{ QUARRY_IOC_REFILL, sizeof(struct quarry_refill), false, true },
 	{ QUARRY_IOC_FLUSH, sizeof(struct quarry_flush), false, true },
+	{ QUARRY_IOC_SHARE, sizeof(struct quarry_transfer), false, true },
 };
 
 static void every_number_answers_on_its_descriptor_alone(struct kunit *test)

@@ -29,6 +29,7 @@ EXPORT_SYMBOL_GPL(quarry_core_alloc);
 EXPORT_SYMBOL_GPL(quarry_core_usable_size);
 EXPORT_SYMBOL_GPL(quarry_core_free);
 EXPORT_SYMBOL_GPL(quarry_core_transfer);
+EXPORT_SYMBOL_GPL(quarry_core_share);
 EXPORT_SYMBOL_GPL(quarry_core_resize);
 EXPORT_SYMBOL_GPL(quarry_core_range_meta_bytes);
 EXPORT_SYMBOL_GPL(quarry_core_region_place);

@@ -415,19 +415,20 @@ static void leave_both(struct quarry_client *from, struct quarry_client *to)
 }
 
 /**
- * quarry_client_transfer() - move a client's objects to another, in order
+ * quarry_client_hand() - move a client's objects to another, or share them with it, in order
  * @from: the client
  * @to_id: the receiver
+ * @how: quarry_core_transfer or quarry_core_share
  * @offsets: the objects
  * @count: how many
- * @done: how many were moved; the next was refused
+ * @done: how many were moved or shared; the next was refused
  * @blame: which was refused, and whose it is
  *
  * Context: task, no lock held.
  * Return: 0 when all were; else why no more.
  */
-int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *offsets, u32 count,
-			   u32 *done, struct quarry_blame *blame)
+int quarry_client_hand(struct quarry_client *from, u64 to_id, quarry_hand_fn *how,
+		       const u64 *offsets, u32 count, u32 *done, struct quarry_blame *blame)
 {
 	struct quarry_client *to = quarry_client_find(from->pool, to_id);
 	struct quarry_core_refusal refusal = {};
@@ -442,9 +443,8 @@ int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *off
 		got = 0;
 		err = enter_both(from, to);
 		if (!err) {
-			result = quarry_core_transfer(from->core, to->core, offsets + n,
-						      min(count - n, QUARRY_STEP), &got,
-						      &refusal);
+			result = how(from->core, to->core, offsets + n, min(count - n, QUARRY_STEP),
+				     &got, &refusal);
 			err = quarry_errno(result);
 			if (err) {
 				blame->offset = refusal.offset;
@@ -461,7 +461,7 @@ int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *off
 		cond_resched();
 	}
 	*done = n;
-	if (n)
+	if (n && how == quarry_core_transfer)
 		atomic64_add(n, &from->transfers);
 	quarry_client_put(to);
 	return err;

@@ -122,8 +122,11 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 void quarry_client_undo(struct quarry_client *client, const u64 *offsets, u32 count);
 int quarry_client_free(struct quarry_client *client, const u64 *offsets, u32 count, u32 *done,
 		       struct quarry_blame *blame);
-int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *offsets, u32 count,
-			   u32 *done, struct quarry_blame *blame);
+typedef int quarry_hand_fn(struct quarry_core_client *from, struct quarry_core_client *to,
+			   const u64 *offsets, u32 count, u32 *done,
+			   struct quarry_core_refusal *refusal);
+int quarry_client_hand(struct quarry_client *from, u64 to_id, quarry_hand_fn *how,
+		       const u64 *offsets, u32 count, u32 *done, struct quarry_blame *blame);
 int quarry_client_resize(struct quarry_client *client, u64 offset, u64 size, u64 *bytes,
 			 struct quarry_blame *blame);
 int quarry_client_refill(struct quarry_client *client, u32 class_index, u64 *offset, u32 *filled);

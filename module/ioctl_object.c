@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * ALLOC, FREE and TRANSFER: n objects a call; RESIZE: one range.
+ * ALLOC, FREE, TRANSFER and SHARE: n objects a call; RESIZE: one range.
  *
  * The whole array of offsets is read before the first object is touched, and
  * written after the last is granted: so a bad address refuses the call as a
@@ -150,14 +150,7 @@ int quarry_ioctl_free(struct quarry_call *call, void __user *user)
 	return outcome(call, err, free.done);
 }
 
-/**
- * quarry_ioctl_transfer() - QUARRY_IOC_TRANSFER
- * @call: the call
- * @user: struct quarry_transfer of the caller
- *
- * Return: 0 or a negative errno.
- */
-int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
+static int hand(struct quarry_call *call, void __user *user, quarry_hand_fn *how)
 {
 	struct quarry_transfer transfer;
 	struct quarry_batch batch;
@@ -183,8 +176,8 @@ int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
 	    QUARRY_ANSWER(user, &transfer)) {
 		err = -EFAULT;
 	} else {
-		err = quarry_client_transfer(call->client, transfer.to_client, offsets,
-					     transfer.count, &transfer.done, &call->blame);
+		err = quarry_client_hand(call->client, transfer.to_client, how, offsets,
+					 transfer.count, &transfer.done, &call->blame);
 		transfer.error = -err;
 		if (transfer.done && QUARRY_ANSWER(user, &transfer)) {
 			/* As for FREE. */
@@ -194,6 +187,30 @@ int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
 	}
 	quarry_batch_put(&batch);
 	return outcome(call, err, transfer.done);
+}
+
+/**
+ * quarry_ioctl_transfer() - QUARRY_IOC_TRANSFER
+ * @call: the call
+ * @user: struct quarry_transfer of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_transfer(struct quarry_call *call, void __user *user)
+{
+	return hand(call, user, quarry_core_transfer);
+}
+
+/**
+ * quarry_ioctl_share() - QUARRY_IOC_SHARE
+ * @call: the call
+ * @user: struct quarry_transfer of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_share(struct quarry_call *call, void __user *user)
+{
+	return hand(call, user, quarry_core_share);
 }
 
 /**

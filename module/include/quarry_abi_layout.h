@@ -178,7 +178,8 @@ QUARRY_ABI_FIELD(quarry_stat, refills, 232, 8);
 QUARRY_ABI_FIELD(quarry_stat, flushes, 240, 8);
 QUARRY_ABI_FIELD(quarry_stat, magazine_bytes, 248, 8);
 QUARRY_ABI_FIELD(quarry_stat, unreachable, 256, 8);
-QUARRY_ABI_FIELD(quarry_stat, reserved, 264, 32);
+QUARRY_ABI_FIELD(quarry_stat, shares, 264, 8);
+QUARRY_ABI_FIELD(quarry_stat, reserved, 272, 24);
 
 QUARRY_ABI_STRUCT(quarry_verify, 112, first);
 QUARRY_ABI_FIELD(quarry_verify, size, 0, 4);
@@ -244,5 +245,6 @@ static_assert(QUARRY_IOC_VERIFY == 0xe90a, "QUARRY_IOC_VERIFY");
 static_assert(QUARRY_IOC_RESIZE == 0xe90b, "QUARRY_IOC_RESIZE");
 static_assert(QUARRY_IOC_REFILL == 0xe90c, "QUARRY_IOC_REFILL");
 static_assert(QUARRY_IOC_FLUSH == 0xe90d, "QUARRY_IOC_FLUSH");
+static_assert(QUARRY_IOC_SHARE == 0xe90e, "QUARRY_IOC_SHARE");
 
 #endif /* QUARRY_ABI_LAYOUT_H */

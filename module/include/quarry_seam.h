@@ -334,6 +334,13 @@ int quarry_core_free(struct quarry_core_client *client, const uint64_t *offsets,
 int quarry_core_transfer(struct quarry_core_client *from, struct quarry_core_client *to,
 			 const uint64_t *offsets, uint32_t count, uint32_t *done,
 			 struct quarry_core_refusal *refusal);
+/*
+ * Makes `to` a holder of them beside `from`, in order: pool/share_calls.hpp. Context: task. Errors:
+ * those of transfer; HELD (it is one already), NO_MEMORY, NOT_SUPPORTED (ranges).
+ */
+int quarry_core_share(struct quarry_core_client *from, struct quarry_core_client *to,
+		      const uint64_t *offsets, uint32_t count, uint32_t *done,
+		      struct quarry_core_refusal *refusal);
 
 /*
  * Ranges only: another size for one where it stands; *bytes is what it has then.
@@ -411,6 +418,8 @@ struct quarry_core_stat {
 	uint32_t slabs;
 	uint32_t clients;
 	uint32_t classes;
+	uint32_t shares;	/* records of holders of shared objects */
+	uint32_t reserved;
 };
 
 /* Context: task. `classes` has room for `count` (of `stat->classes`). */

@@ -118,6 +118,7 @@ Report report_of(const struct quarry_stat& stat) {
         {"frees", stat.frees},
         {"refused", stat.refused},
         {"transfers", stat.transfers},
+        {"shares", stat.shares},
         {"reaps", stat.reaps},
         {"late_reaps", stat.late_reaps},
         {"reaped_objects", stat.reaped_objects},

@@ -17,9 +17,8 @@
  * 2. The client area
  *    Every client maps its client area (mmap at QUARRY_CLIENT_AREA_OFFSET,
  *    exactly client_area_bytes long, MAP_SHARED) before its first ALLOC,
- *    TRANSFER, RESIZE or receipt of objects; until then those calls are
- *    ENOTCONN. The
- *    area is struct quarry_client_area. It cannot be split, moved or resized,
+ *    TRANSFER, SHARE, RESIZE or receipt of objects; until then those calls
+ *    are ENOTCONN. The area is struct quarry_client_area. It cannot be split, moved or resized,
  *    is not inherited by fork and not written to core dumps. The kernel never
  *    believes what it reads there.
  *
@@ -113,12 +112,21 @@
  *    slab's, else the class's index + 1. It is true for as long as the caller
  *    owns an object on that page.
  *
+ * 7. Shared objects
+ *    SHARE makes another client a holder of an object beside the caller, who is or becomes
+ *    one itself; any holder may share it on. FREE by a holder drops its share, and the last
+ *    one's frees the object; death drops what it held. Each holder counts the object, and
+ *    its bytes against its limit, as if it were its alone. TRANSFER hands on the caller's
+ *    share. A holder is recorded once. A shared object never enters a magazine: its
+ *    holders free it by a call, and what a client puts there all the same is refused when
+ *    it is flushed or drained. Not for ranges.
+ *
  * CALLS
  *    Each call takes a structure whose first member is its size in bytes, so
  *    that either side may be the newer one: a size below the first version is
  *    EINVAL; bytes beyond what the kernel knows must be zero, else E2BIG.
  *    Unknown flags and non-zero reserved fields are EINVAL. A refused call
- *    changes nothing. ALLOC, FREE and TRANSFER take n objects; they stop at the
+ *    changes nothing. ALLOC, FREE, TRANSFER and SHARE take n objects; they stop at the
  *    first that fails. When at least one was done the call returns 0 and
  *    `done` and `error` say how many and why no more (error 0: all). When none
  *    was done the call fails with that error. A fault while the answer is
@@ -160,11 +168,13 @@
  *    EALREADY    the object is free already (or was never allocated)
  *    EACCES      the object is another client's
  *    EUCLEAN     the slab of this object is quarantined after corruption
- *    ESRCH       TRANSFER: no such living client in this pool
- *    EUNATCH     TRANSFER: the receiver has not mapped its client area
- *    ETOOMANYREFS  TRANSFER: the owner records of that slab are used up
+ *    ESRCH       TRANSFER, SHARE: no such living client in this pool
+ *    EUNATCH     TRANSFER, SHARE: the receiver has not mapped its client area
+ *    ETOOMANYREFS  TRANSFER: the owner records of that slab are used up; SHARE:
+ *                those, or the pool's records of shares
  *    EBUSY       a region with objects or mapped pages in use
- *    EEXIST      a pool of this user already has this name
+ *    EEXIST      a pool of this user already has this name; SHARE, TRANSFER: the
+ *                receiver holds the shared object already
  *    EOPNOTSUPP  not for this kind of pool: RESIZE is for ranges alone; regions
  *                and mmap of the memory are not for ranges
  */
@@ -179,7 +189,7 @@
 
 /* Offsets are multiples of this; objects are at least so large. Bytes. */
 #define QUARRY_GRAIN			8
-/* Most objects in one ALLOC, FREE or TRANSFER. */
+/* Most objects in one ALLOC, FREE, TRANSFER or SHARE. */
 #define QUARRY_MAX_BATCH		4096
 /* Most bytes of one object. */
 #define QUARRY_MAX_OBJECT		(4ULL << 20)
@@ -215,6 +225,7 @@
 #define QUARRY_IOC_RESIZE		_IO(QUARRY_IOC_TYPE, 0x0b)
 #define QUARRY_IOC_REFILL		_IO(QUARRY_IOC_TYPE, 0x0c)
 #define QUARRY_IOC_FLUSH		_IO(QUARRY_IOC_TYPE, 0x0d)
+#define QUARRY_IOC_SHARE		_IO(QUARRY_IOC_TYPE, 0x0e)
 
 /* INFO: `features`. */
 #define QUARRY_FEATURE_HEAP		(1ULL << 0)
@@ -405,12 +416,13 @@ struct quarry_free {
 };
 
 /**
- * struct quarry_transfer - QUARRY_IOC_TRANSFER: objects change their owner
+ * struct quarry_transfer - QUARRY_IOC_TRANSFER: objects change their owner;
+ *	QUARRY_IOC_SHARE: they have one more (head of this file, 7)
  * @size: in: sizeof(struct quarry_transfer)
- * @flags: in: 0: move
+ * @flags: in: 0
  * @to_client: in: the receiver's client id; it must live in this pool
  * @count: in: 1..QUARRY_MAX_BATCH
- * @done: out: how many were moved
+ * @done: out: how many were moved, or shared
  * @error: out: 0, or the positive errno of the refusal
  * @reserved: in: 0
  * @offsets: in: address of __u64[count]
@@ -570,7 +582,7 @@ struct quarry_class_stat {
  * @bytes: out: bytes in regions
  * @free_bytes: out: bytes in free pages
  * @used_bytes: out: bytes owned by clients: slots and pages
- * @objects: out: objects owned by clients
+ * @objects: out: objects owned by clients, a shared one by each that holds it
  * @meta_bytes: out: bytes of allocator metadata
  * @regions: out
  * @slabs: out
@@ -592,6 +604,7 @@ struct quarry_class_stat {
  * @flushes: out: magazines flushed or drained
  * @magazine_bytes: out: memory of all clients' magazines
  * @unreachable: out: times that a CPU could not be drained in time
+ * @shares: out: of shared objects, one for each that holds it
  * @reserved: 0
  */
 struct quarry_stat {
@@ -629,7 +642,8 @@ struct quarry_stat {
 	__u64 flushes;
 	__u64 magazine_bytes;
 	__u64 unreachable;
-	__u64 reserved[4];
+	__u64 shares;
+	__u64 reserved[3];
 };
 
 /**

@@ -118,23 +118,26 @@ private:
         for (u32 at = 1; at <= table.capacity(); ++at) {
             {
                 ReadGuard<P> reader;
+                // None is just becoming shared; one that is freed has lost its record first.
+                Guard making(table.making);
                 if (const auto s = table.at(at); s.holder != kNobody)
-                    share(s.offset, s.holder, s.first);
+                    share(s.offset, s.holder, s.first, [&] { return table.at(at) == s; });
             }
             if (at % kStepSlots == 0) P::breathe();
         }
     }
-    void share(Offset offset, ClientIndex holder, bool first) {
+    template <typename Still>
+    void share(Offset offset, ClientIndex holder, bool first, Still&& still) {
         const auto place = pool_.locate(offset);
         const u64 bytes = place ? pool_.bytes_of(*place) : 0;
         ++records_;
         held_bytes_ += bytes;
         shared_ += first;
         shared_bytes_ += first ? bytes : 0;
-        audit_.expect(place && pool_.owner_at(*place) == kCommons,
-                      "a share is of what is not shared", offset);
-        audit_.expect(pool_.clients().find(holder) != nullptr, "a share's holder does not exist",
-                      offset);
+        if (!place || pool_.owner_at(*place) != kCommons)
+            audit_.expect(!still(), "a share is of what is not shared", offset);
+        if (!pool_.clients().find(holder))
+            audit_.expect(!still(), "a share's holder does not exist", offset);
     }
 
     void runs() {

@@ -121,6 +121,7 @@ public:
         Offset offset;
         ClientIndex holder;  // nobody: this is no record
         bool first;          // no other of its object is nearer to the head of its chain
+        bool operator==(const Share& o) const { return offset == o.offset && holder == o.holder; }
     };
     Share at(u32 number) {
         Table& t = table();

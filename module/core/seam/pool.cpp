@@ -5,6 +5,7 @@
 #include "../platform/kernel.hpp"
 #include "../pool/pool_audit.hpp"
 #include "../pool/reaper.hpp"
+#include "../pool/share_calls.hpp"
 
 using namespace quarry;
 
@@ -222,6 +223,14 @@ int quarry_core_transfer(quarry_core_client* from, quarry_core_client* to,
     return answer(pool_of(c).transfer(c, of(to), offsets, count, why), why, done, refusal);
 }
 
+int quarry_core_share(quarry_core_client* from, quarry_core_client* to, const uint64_t* offsets,
+                      uint32_t count, uint32_t* done, quarry_core_refusal* refusal) {
+    KClient& c = of(from);
+    KPool::Refusal why;
+    return answer(ShareCalls<KernelPlatform>(pool_of(c)).share(c, of(to), offsets, count, why), why,
+                  done, refusal);
+}
+
 int quarry_core_resize(quarry_core_client* client, uint64_t offset, uint64_t size,
                        uint64_t* bytes, quarry_core_refusal* refusal) {
     KClient& c = of(client);
@@ -247,6 +256,7 @@ void quarry_core_pool_stat(quarry_core_pool* pool, quarry_core_stat* stat,
     stat->meta_bytes = p.meta_bytes();
     stat->regions = static_cast<uint32_t>(p.buddy().region_count());
     stat->clients = p.clients().count();
+    stat->shares = p.shares().count();
     if (auto* ranges = p.ranges())
         stat->free_bytes = ranges->free_bytes();
     else

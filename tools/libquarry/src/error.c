@@ -29,6 +29,7 @@ static const char *const call_names[QUARRY_CALL_COUNT] = {
     [QUARRY_CALL_STAT] = "stat",
     [QUARRY_CALL_VERIFY] = "verify",
     [QUARRY_CALL_RESIZE] = "resize",
+    [QUARRY_CALL_SHARE_OBJECTS] = "share-objects",
 };
 
 struct row {
@@ -58,6 +59,14 @@ static const struct row rows[] = {
      "the range is another client's: let its owner resize it, or transfer it here first"},
     {EACCES, QUARRY_CALL_TRANSFER,
      "the object is another client's: only its owner can hand it on"},
+    {EACCES, QUARRY_CALL_SHARE_OBJECTS,
+     "the object is another client's: only who holds it can share it"},
+    {EEXIST, QUARRY_CALL_SHARE_OBJECTS,
+     "the receiver holds the object already: one share is enough until it frees it"},
+    {EEXIST, QUARRY_CALL_TRANSFER,
+     "the receiver holds the shared object already: free it here instead"},
+    {ETOOMANYREFS, QUARRY_CALL_SHARE_OBJECTS,
+     "the pool has no room for more shares: let holders free some first"},
     {EPROTO, QUARRY_CALL_OPEN,
      "the module speaks another version of the interface: install library and module of one release"},
     {EPROTO, QUARRY_CALL_CREATE,
@@ -76,6 +85,8 @@ static const struct row rows[] = {
      "the offset is no multiple of 8: free what alloc returned, not an address inside it"},
     {EINVAL, QUARRY_CALL_TRANSFER,
      "an offset is no multiple of 8: transfer what alloc returned, not an address inside it"},
+    {EINVAL, QUARRY_CALL_SHARE_OBJECTS,
+     "an offset is no multiple of 8: share what alloc returned, not an address inside it"},
     {EINVAL, QUARRY_CALL_CREATE,
      "an option is not valid: give bytes (heap); object size, a multiple of 8, and count (fixed); "
      "or max_bytes, granule and max_ranges (range); a printable name without '/', and an online NUMA "
@@ -118,6 +129,8 @@ static const struct row rows[] = {
     {EDQUOT, QUARRY_CALL_RESIZE,
      "this client would own more bytes than it may: free some, or create the pool with a larger "
      "client limit"},
+    {EDQUOT, QUARRY_CALL_SHARE_OBJECTS,
+     "the receiver owns as many bytes as it may: let it free some first"},
     {EDQUOT, QUARRY_CALL_TRANSFER,
      "the receiver owns as many bytes as it may: let it free some first"},
     {EDQUOT, ANY,

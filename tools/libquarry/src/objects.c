@@ -49,8 +49,9 @@ static struct piece free_piece(struct quarry_pool *pool, const uint64_t *offsets
     return (struct piece){gone.done, gone.error};
 }
 
-static struct piece transfer_piece(struct quarry_pool *pool, uint64_t to, const uint64_t *offsets,
-                                   size_t count) {
+/* `request`: TRANSFER or SHARE. */
+static struct piece hand_piece(struct quarry_pool *pool, unsigned long request, uint64_t to,
+                               const uint64_t *offsets, size_t count) {
     struct quarry_transfer moved = {
         .size = sizeof moved,
         .to_client = to,
@@ -58,7 +59,7 @@ static struct piece transfer_piece(struct quarry_pool *pool, uint64_t to, const 
         .offsets = (uintptr_t)offsets,
     };
 
-    if (quarry_call_kernel(pool, QUARRY_IOC_TRANSFER, &moved) < 0)
+    if (quarry_call_kernel(pool, request, &moved) < 0)
         return (struct piece){0, errno};
     return (struct piece){moved.done, moved.error};
 }
@@ -328,8 +329,8 @@ size_t quarry_free_batch_unchecked(struct quarry_pool *pool, size_t bytes, const
     return done;
 }
 
-size_t quarry_transfer(struct quarry_pool *pool, uint64_t to, const uint64_t *offsets,
-                       size_t count) {
+static size_t hand(struct quarry_pool *pool, unsigned long request, uint64_t to,
+                   const uint64_t *offsets, size_t count) {
     const struct client *client = count ? quarry_client(pool) : NULL;
     unsigned char classes[QUARRY_MAX_BATCH];
     size_t done = 0;
@@ -340,7 +341,7 @@ size_t quarry_transfer(struct quarry_pool *pool, uint64_t to, const uint64_t *of
         struct piece piece = {0, EALREADY};
 
         if (mine)
-            piece = transfer_piece(pool, to, offsets + done, mine);
+            piece = hand_piece(pool, request, to, offsets + done, mine);
         mark_again(pool, offsets + done + piece.done, mine - piece.done, classes + piece.done);
         done += piece.done;
         if (piece.done == mine && mine < wanted)
@@ -349,6 +350,17 @@ size_t quarry_transfer(struct quarry_pool *pool, uint64_t to, const uint64_t *of
             break;
     }
     return done;
+}
+
+size_t quarry_transfer(struct quarry_pool *pool, uint64_t to, const uint64_t *offsets,
+                       size_t count) {
+    return hand(pool, QUARRY_IOC_TRANSFER, to, offsets, count);
+}
+
+/* What is shared has no mark: so its holders' frees ask the kernel, and it enters no magazine. */
+size_t quarry_share_objects(struct quarry_pool *pool, uint64_t to, const uint64_t *offsets,
+                            size_t count) {
+    return hand(pool, QUARRY_IOC_SHARE, to, offsets, count);
 }
 
 int quarry_alloc_all(struct quarry_pool *pool, size_t bytes, size_t align, uint64_t *offsets,

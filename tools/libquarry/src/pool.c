@@ -256,7 +256,8 @@ int quarry_request(int fd, unsigned long request, void *argument) {
 
 static bool moves_objects(unsigned long request) {
     return request == QUARRY_IOC_ALLOC || request == QUARRY_IOC_FREE || request == QUARRY_IOC_REFILL ||
-           request == QUARRY_IOC_FLUSH || request == QUARRY_IOC_TRANSFER || request == QUARRY_IOC_RESIZE;
+           request == QUARRY_IOC_FLUSH || request == QUARRY_IOC_TRANSFER || request == QUARRY_IOC_SHARE ||
+           request == QUARRY_IOC_RESIZE;
 }
 
 int quarry_call_kernel(struct quarry_pool *pool, unsigned long request, void *argument) {

@@ -64,6 +64,45 @@ TEST_F(Host, NeedsNoModuleAndTellsItsLimits) {
     EXPECT_EQ(fake::ioctls(QUARRY_IOC_INFO), 0) << "no device was asked";
 }
 
+TEST_F(Host, ASharedObjectLivesAsLongAsItsLastHolder) {
+    quarry_pool* other = quarry_join(quarry_fd(pool_));
+    ASSERT_NE(other, nullptr);
+    const std::uint64_t to = quarry_client_id(other);
+    for (const std::size_t bytes : {8u, 64u, 2048u, 20000u}) {
+        Offsets offsets(bytes > 2048 ? 8 : 40);
+        ASSERT_EQ(quarry_alloc_all(pool_, bytes, 0, offsets.data(), offsets.size()), 0);
+        ASSERT_EQ(quarry_share_objects(pool_, to, offsets.data(), offsets.size()), offsets.size());
+        EXPECT_EQ(stat(pool_).shares, 2 * offsets.size());
+        EXPECT_EQ(quarry_share_objects(pool_, to, offsets.data(), 1), 0u);
+        EXPECT_EQ(errno, EEXIST);
+        // Freed by the calls that programs have inlined: none goes to a magazine and to somebody else.
+        for (const std::uint64_t offset : offsets)
+            EXPECT_EQ(quarry_free_offset_sized(pool_, offset, bytes, 0), 0) << errno;
+        Offsets fresh(offsets.size());
+        ASSERT_EQ(quarry_alloc_all(pool_, bytes, 0, fresh.data(), fresh.size()), 0);
+        for (const std::uint64_t offset : fresh)
+            EXPECT_EQ(std::count(offsets.begin(), offsets.end(), offset), 0) << "given twice";
+        EXPECT_EQ(quarry_free_batch(pool_, fresh.data(), fresh.size()), fresh.size());
+        EXPECT_EQ(quarry_free_offset(pool_, offsets[0]), -1);
+        EXPECT_EQ(errno, EACCES);
+        EXPECT_EQ(quarry_free_batch(other, offsets.data(), offsets.size()), offsets.size());
+        EXPECT_EQ(stat(pool_).shares, 0u);
+    }
+    quarry_leave(other);
+    expect_all_home(pool_);
+}
+
+TEST_F(Host, WhatAMagazineHoldsIsNotShared) {
+    quarry_pool* other = quarry_join(quarry_fd(pool_));
+    const std::uint64_t to = quarry_client_id(other);
+    std::uint64_t offset = 0;
+    ASSERT_EQ(quarry_alloc_all(pool_, 64, 0, &offset, 1), 0);
+    ASSERT_EQ(quarry_free_offset(pool_, offset), 0);
+    EXPECT_EQ(quarry_share_objects(pool_, to, &offset, 1), 0u);
+    EXPECT_EQ(errno, EALREADY);
+    quarry_leave(other);
+}
+
 TEST_F(Host, EverySizeAndAlignmentComesAndGoes) {
     std::mt19937 random(1);
     std::vector<std::pair<void*, std::size_t>> live;

@@ -24,8 +24,8 @@
  *              the start of the pool; its address differs from process to process.
  *   Threads    Every function may be called from any thread at any time, on one pool too. Only
  *              quarry_leave() and quarry_close() must be the last call on what they end.
- *   Signals    quarry_alloc*, quarry_free*, quarry_transfer, quarry_offset, quarry_address,
- *              quarry_span and quarry_strerror are async-signal-safe (save errno around them),
+ *   Signals    quarry_alloc*, quarry_free*, quarry_transfer, quarry_share_objects, quarry_offset,
+ *              quarry_address, quarry_span and quarry_strerror are async-signal-safe (save errno around them),
  *              except in a forked child before its first call. No other function is.
  *   Cost       Objects of up to 2048 bytes come from and go to magazines of this client, one for
  *              each CPU and size class: no system call, see <quarry/fast.h>. The kernel refills and
@@ -87,6 +87,7 @@ enum quarry_call {
     QUARRY_CALL_STAT,
     QUARRY_CALL_VERIFY,
     QUARRY_CALL_RESIZE,
+    QUARRY_CALL_SHARE_OBJECTS,
     QUARRY_CALL_COUNT
 };
 
@@ -276,6 +277,16 @@ size_t quarry_free_batch(struct quarry_pool *pool, const uint64_t *offsets, size
  */
 size_t quarry_transfer(struct quarry_pool *pool, uint64_t to, const uint64_t *offsets,
                        size_t count);
+/*
+ * Makes client `to` a holder of the first of `count` objects beside this one; returns of how many.
+ * Each holder frees it once, or dies, and the last one's free is the object's end; until then no one
+ * else gets it. A holder may share it on, or hand its share on by quarry_transfer(). From the first
+ * share on, a free of it is a system call, and quarry_free_unchecked() must not be used on it.
+ * EEXIST: `to` holds it already; ETOOMANYREFS: the pool has no room for more shares; ESRCH, EUNATCH
+ * and EDQUOT as for quarry_transfer(); EOPNOTSUPP: a range pool. Async-signal-safe.
+ */
+size_t quarry_share_objects(struct quarry_pool *pool, uint64_t to, const uint64_t *offsets,
+                            size_t count);
 
 /*
  * Gives a range of this client another size where it is; returns its bytes in whole granules, or 0

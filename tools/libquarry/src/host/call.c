@@ -206,7 +206,7 @@ static struct host_client *receiver(const struct host_pool *pool, uint64_t id) {
     return NULL;
 }
 
-static int call_transfer(struct host_client *client, void *argument) {
+static int call_hand(struct host_client *client, void *argument, bool is_share) {
     struct quarry_core_refusal refusal = {0};
     struct host_client *to;
     struct quarry_transfer in;
@@ -221,12 +221,11 @@ static int call_transfer(struct host_client *client, void *argument) {
     to = receiver(client->pool, in.to_client);
     in.done = 0;
     if (to)
-        in.error = host_errno(quarry_core_transfer(client->core, to->core,
-                                                   (const uint64_t *)(uintptr_t)in.offsets, in.count,
-                                                   &in.done, &refusal));
+        in.error = host_errno((is_share ? quarry_core_share : quarry_core_transfer)(
+            client->core, to->core, (const uint64_t *)(uintptr_t)in.offsets, in.count, &in.done, &refusal));
     else
         in.error = ESRCH;
-    client->pool->transfers += in.done;
+    client->pool->transfers += is_share ? 0 : in.done;
     client->pool->refused += in.error != 0;
     if (!in.done)
         return in.error;
@@ -399,7 +398,7 @@ static int call_stat(struct host_client *client, void *argument) {
 
     if (error)
         return error;
-    if ((in.flags & ~QUARRY_STAT_ACK) || any_set((const uint64_t *)in.reserved, 4))
+    if ((in.flags & ~QUARRY_STAT_ACK) || any_set((const uint64_t *)in.reserved, sizeof in.reserved / 8))
         return EINVAL;
     room = !in.classes ? 0 : in.class_count < QUARRY_MAX_CLASSES ? in.class_count : QUARRY_MAX_CLASSES;
     quarry_core_pool_stat(pool->core, &core, classes, room);
@@ -421,6 +420,7 @@ static int call_stat(struct host_client *client, void *argument) {
         .reaped_bytes = pool->reaped_bytes, .transfers = pool->transfers,
         .corruptions = pool->corruptions, .client_id = client->id, .client_limit = pool->client_limit,
         .refills = pool->refills, .flushes = pool->flushes, .unreachable = pool->unreachable,
+        .shares = core.shares,
     };
     memcpy(in.name, pool->name, sizeof in.name);
     for (struct host_client *c = host_state->clients; c; c = c->next)
@@ -466,7 +466,7 @@ int host_info(void *argument) {
 
     if (error)
         return error;
-    if (in.flags || any_set((const uint64_t *)in.reserved, 4))
+    if (in.flags || any_set((const uint64_t *)in.reserved, sizeof in.reserved / 8))
         return EINVAL;
     in = (struct quarry_info){
         .size = in.size,
@@ -508,7 +508,9 @@ int host_serve(struct host_client *client, unsigned long request, void *argument
     case QUARRY_IOC_FREE:
         return call_free(client, argument);
     case QUARRY_IOC_TRANSFER:
-        return call_transfer(client, argument);
+        return call_hand(client, argument, false);
+    case QUARRY_IOC_SHARE:
+        return call_hand(client, argument, true);
     case QUARRY_IOC_RESIZE:
         return call_resize(client, argument);
     case QUARRY_IOC_REGION_ADD:
