@@ -45,7 +45,7 @@ TEST_F(MagazineTest, ARefillGivesHalfAMagazineOfThemOneToItsCaller) {
 
 // Two CPUs of a client have no lines of its marks, nor neighbouring ones, in common (256 bytes: for 8 KiB
 // of the pool, or for 2 KiB where objects are small) while there are others left. Lines that two
-// CPUs write go to and fro between them, and on some machines what is fetched ahead does, too: 16
+// CPUs write move between them all the time, and on some machines what is fetched ahead does, too: 16
 // threads that shared no line were four times as slow as one.
 TEST_F(MagazineTest, TwoCpusOfAClientShareNoLinesOfMarks) {
     make(64, 64);

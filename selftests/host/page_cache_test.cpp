@@ -11,7 +11,7 @@
 
 #include "../../module/core/pages/page_cache.hpp"
 #include "handshake.hpp"
-#include "host_platform.hpp"
+#include "variant.hpp"
 
 namespace quarry {
 namespace {
@@ -19,11 +19,8 @@ namespace {
 using P = HostPlatform;
 using Cache = PageCache<P>;
 
-#if QUARRY_HOST_TSAN
-constexpr int kRounds = 5000, kRaces = 2000;
-#else
-constexpr int kRounds = 400000, kRaces = 20000;
-#endif
+constexpr int kRounds = by_variant(400000, 100000, 5000);
+constexpr int kRaces = by_variant(20000, 2000, 2000);
 
 constexpr PageNumber page(u64 n) { return PageNumber{n}; }
 

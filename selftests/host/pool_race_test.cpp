@@ -4,15 +4,12 @@
 #include <thread>
 
 #include "pool_fixture.hpp"
+#include "variant.hpp"
 
 namespace quarry {
 namespace {
 
-#if QUARRY_HOST_TSAN
-constexpr int kRounds = 300;
-#else
-constexpr int kRounds = 1500;
-#endif
+constexpr int kRounds = by_variant(1500, 300, 300);
 
 using PoolRace = PoolTest;
 

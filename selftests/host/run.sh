@@ -114,7 +114,7 @@ sees_a_late_report() {
 fuzzes() { # NAME
 	local program=$build/fuzz_$1 log=$build/fuzz_$1.log
 	make --no-print-directory "$program" >"$log" 2>&1 || return 1
-	(cd "$build" && "./fuzz_$1" -max_total_time=10 -max_len=512 -len_control=0 -print_final_stats=1) >>"$log" 2>&1 || return 1
+	(cd "$build" && "./fuzz_$1" -max_total_time=6 -max_len=512 -len_control=0 -print_final_stats=1) >>"$log" 2>&1 || return 1
 	grep -qE '^stat::number_of_executed_units: [1-9][0-9]{2}' "$log" || return 1
 	if (cd "$build" && QUARRY_FUZZ_PLANT=1 "./fuzz_$1" -max_total_time=60 -max_len=512 -len_control=0) >"$log.planted" 2>&1; then
 		return 1
