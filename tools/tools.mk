@@ -39,6 +39,7 @@ TOOLS_REPLAY_TEST_SRC := tools/quarryctl/test/replay_test.cpp tools/quarryctl/te
 # The recorder: RECORD_LIB reads its traces.
 include tools/record/record.mk
 
+TOOLS_EXAMPLES := $(addprefix $(TOOLS_OUT)/,ten_lines containers shared_map publish subscribe)
 .PHONY: tools tools-deps libquarry quarryctl examples test-libquarry install-libquarry
 
 tools-deps:
@@ -48,7 +49,7 @@ tools: libquarry quarryctl examples $(TOOLS_TEST)/device-test ## build libquarry
 
 libquarry: tools-deps $(TOOLS_LIB)/libquarry.a $(TOOLS_LIB)/libquarry.so $(TOOLS_LIB)/quarry-uninstalled.pc ## build libquarry (static, shared)
 quarryctl: tools-deps $(TOOLS_OUT)/quarryctl ## build quarryctl
-examples: tools-deps $(TOOLS_OUT)/ten_lines $(TOOLS_OUT)/containers $(TOOLS_OUT)/shared_map ## build the examples
+examples: tools-deps $(TOOLS_EXAMPLES) ## build the examples
 
 $(TOOLS_LIB)/%.pic.o: tools/libquarry/src/%.c
 	@mkdir -p $(@D)
@@ -105,7 +106,7 @@ $(TOOLS_OUT)/quarryctl.o/%.o: tools/quarryctl/%.cpp
 $(TOOLS_OUT)/quarryctl: $(TOOLS_CTL_OBJ) $(TOOLS_LIB)/libquarry.a $(RECORD_LIB)
 	$(TOOLS_CXX) -static -pthread $^ -o $@
 
-$(TOOLS_OUT)/ten_lines: tools/examples/ten_lines.c $(TOOLS_LIB)/libquarry.a
+$(TOOLS_OUT)/ten_lines $(TOOLS_OUT)/publish $(TOOLS_OUT)/subscribe: $(TOOLS_OUT)/%: tools/examples/%.c $(TOOLS_LIB)/libquarry.a $(wildcard tools/libquarry/include/quarry/*)
 	$(TOOLS_CC) $(TOOLS_CFLAGS) -static $< $(TOOLS_LIB)/libquarry.a -o $@
 
 $(TOOLS_OUT)/containers $(TOOLS_OUT)/shared_map: $(TOOLS_OUT)/%: tools/examples/%.cpp $(TOOLS_LIB)/libquarry.a $(wildcard tools/libquarry/include/quarry/*)

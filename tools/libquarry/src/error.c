@@ -63,6 +63,9 @@ static const struct row rows[] = {
      "the object is another client's: only who holds it can share it"},
     {EEXIST, QUARRY_CALL_SHARE_OBJECTS,
      "the receiver holds the object already: one share is enough until it frees it"},
+    {EILSEQ, ANY,
+     "this is no queue, or what stands in it has been overwritten: make another one, and see who writes "
+     "beyond its objects"},
     {EEXIST, QUARRY_CALL_TRANSFER,
      "the receiver holds the shared object already: free it here instead"},
     {ETOOMANYREFS, QUARRY_CALL_SHARE_OBJECTS,

@@ -73,6 +73,35 @@ libquarry() {
 	expect 0 'freed twice: the object is free already' "$tools/ten_lines"
 }
 
+# Two subscribers read all that a third one shares until it is killed; nothing is left of any.
+publish_and_subscribe() {
+	local socket=$work/socket publisher victim subscriber status=0
+	local -a subscribers=()
+	"$tools/publish" "$socket" 3 400 >"$work/published" 2>&1 &
+	publisher=$!
+	for subscriber in 1 2; do
+		"$tools/subscribe" "$socket" 400 >"$work/subscriber$subscriber" 2>&1 &
+		subscribers+=($!)
+	done
+	"$tools/subscribe" "$socket" 400 >"$work/victim" 2>&1 &
+	victim=$!
+	for ((i = 0; i < 200; i++)); do
+		! grep -q '^message 1 of' "$work/victim" "$work/subscriber1" 2>/dev/null || break
+		sleep 0.05
+	done
+	kill -KILL "$victim"
+	for subscriber in 1 2; do
+		wait "${subscribers[subscriber - 1]}" || status=$?
+		expect 0 '^read 400$' cat "$work/subscriber$subscriber"
+	done
+	wait "$publisher" || status=$?
+	check "publisher and subscribers end well" "$status" = 0
+	expect 0 '^published 400, .*subscribers left 0, objects left 0, shares 0$' cat "$work/published"
+	wait "$victim" 2>/dev/null || true
+	expect 2 '^usage: publish' "$tools/publish"
+	expect 2 '^usage: subscribe' "$tools/subscribe"
+}
+
 command_line() {
 	expect 0 '^max_batch: 4096$' "$ctl" info
 	expect 0 '"abi_version": 1' "$ctl" info --json
@@ -149,7 +178,7 @@ scripts() {
 }
 
 # shellcheck disable=SC2086 # words
-for part in ${PARTS:-libquarry command_line attacks replays together scripts}; do
+for part in ${PARTS:-libquarry publish_and_subscribe command_line attacks replays together scripts}; do
 	"$part"
 done
 echo "device: $passed passed, $failed failed"
