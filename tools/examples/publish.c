@@ -52,13 +52,13 @@ int main(int count, char **words) {
         snprintf(text, 256, "message %d of %d", message, messages);
         for (int i = 0; i < subscribers; i++) {
             int tries = 2000; /* a slow subscriber has 2 s, a dead one none */
-            while (inbox[i] && quarry_send_share(pool, inbox[i], quarry_offset(pool, text))) {
+            while (inbox[i] != QUARRY_NO_OFFSET && quarry_send_share(pool, inbox[i], quarry_offset(pool, text))) {
                 if (errno == EAGAIN && tries--) {
                     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
                     continue;
                 }
                 quarry_free_offset(pool, inbox[i]); /* which was ours, too */
-                inbox[i] = 0;
+                inbox[i] = QUARRY_NO_OFFSET;
                 missed++;
             }
         }
@@ -69,7 +69,7 @@ int main(int count, char **words) {
     for (int i = 0; i < 500 && !quarry_stat(pool, &stat) && stat.clients > 1; i++)
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     for (int i = 0; i < subscribers; i++)
-        if (inbox[i])
+        if (inbox[i] != QUARRY_NO_OFFSET)
             quarry_free_offset(pool, inbox[i]);
     quarry_drain(pool, QUARRY_DRAIN_POOL, NULL);
     quarry_stat(pool, &stat);

@@ -13,23 +13,21 @@
  *               p has been filled, emptied       the words set right
  *   credits     - 1 before a send, + 1 when one  senders; senders, receivers  acquire, release
  *               failed or its object was received
- *   events      + 1 after a slot was filled      senders                    seq_cst, with waiters
- *   waiters     + 1, - 1 around a wait           receivers                  seq_cst, with events
  *
  * One compare-and-swap of a slot is the whole of a push or a pop, and tail and head are moved on by
  * anybody: so who dies anywhere holds nobody up. A credit stands for a place that will be free when
  * the sender comes to its push, because TRANSFER cannot be taken back.
  *
+ * Who waits looks again from time to time: a futex wants to know the file that a page is of, and
+ * pool pages are of none that it could know.
+ *
  * Every word read here may be anything. Positions are masked, loops bounded, and what does not fit
  * is EILSEQ.
  */
 #include <errno.h>
-#include <linux/futex.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <quarry/queue.h>
 
@@ -40,8 +38,6 @@ struct queue {
     _Atomic uint64_t receiver;
     _Atomic uint32_t places;
     _Alignas(64) _Atomic uint32_t credits;
-    _Atomic uint32_t events;
-    _Atomic uint32_t waiters;
     _Alignas(64) _Atomic uint64_t tail;
     _Alignas(64) _Atomic uint64_t head;
     _Alignas(64) _Atomic uint64_t slot[];
@@ -185,10 +181,6 @@ static int pop(const struct view *view, uint64_t *offset) {
     return -1;
 }
 
-static long futex(_Atomic uint32_t *word, int operation, uint32_t value, const struct timespec *timeout) {
-    return syscall(SYS_futex, word, operation, value, timeout, NULL, FUTEX_BITSET_MATCH_ANY);
-}
-
 static int hand(struct quarry_pool *pool, uint64_t offset, uint64_t object,
                 size_t (*how)(struct quarry_pool *, uint64_t, const uint64_t *, size_t)) {
     struct view view;
@@ -204,9 +196,6 @@ static int hand(struct quarry_pool *pool, uint64_t offset, uint64_t object,
     }
     if (!push(&view, object))
         return -1;
-    atomic_fetch_add(&view.queue->events, 1);
-    if (atomic_load(&view.queue->waiters))
-        (void)futex(&view.queue->events, FUTEX_WAKE, 1, NULL);
     return 0;
 }
 
@@ -218,48 +207,38 @@ int quarry_send_share(struct quarry_pool *pool, uint64_t queue, uint64_t object)
     return hand(pool, queue, object, quarry_share_objects);
 }
 
-/* Now and `milliseconds`. */
-static struct timespec deadline_after(int milliseconds) {
-    struct timespec at;
+/* Between two looks, ns: a longer one each time. */
+#define SHORTEST_WAIT 20000L
+#define LONGEST_WAIT 1000000L
 
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += milliseconds / 1000;
-    at.tv_nsec += milliseconds % 1000 * 1000000L;
-    if (at.tv_nsec >= 1000000000L) {
-        at.tv_nsec -= 1000000000L;
-        at.tv_sec++;
-    }
-    return at;
+static int64_t now_ns(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
 uint64_t quarry_receive(struct quarry_pool *pool, uint64_t queue, int milliseconds) {
-    struct timespec deadline;
+    const int64_t end = milliseconds > 0 ? now_ns() + milliseconds * INT64_C(1000000) : 0;
+    struct timespec wait = {.tv_nsec = SHORTEST_WAIT};
     struct view view;
 
     if (!look(pool, queue, &view))
         return QUARRY_NO_OFFSET;
-    if (milliseconds > 0)
-        deadline = deadline_after(milliseconds);
     for (;;) {
-        const uint32_t events = atomic_load(&view.queue->events);
         uint64_t offset;
-        int found = pop(&view, &offset);
-        long waited = 0;
+        const int found = pop(&view, &offset);
 
         if (found > 0)
             return offset;
         if (found < 0)
             return QUARRY_NO_OFFSET;
-        if (milliseconds) {
-            atomic_fetch_add(&view.queue->waiters, 1);
-            waited = futex(&view.queue->events, FUTEX_WAIT_BITSET, events,
-                           milliseconds > 0 ? &deadline : NULL);
-            atomic_fetch_sub(&view.queue->waiters, 1);
-        }
-        if (!milliseconds || (waited < 0 && errno != EAGAIN)) {
-            if (!milliseconds || errno == ETIMEDOUT)
-                errno = EAGAIN;
+        if (!milliseconds || (end && now_ns() >= end)) {
+            errno = EAGAIN;
             return QUARRY_NO_OFFSET;
         }
+        if (nanosleep(&wait, NULL) < 0)
+            return QUARRY_NO_OFFSET;
+        wait.tv_nsec = wait.tv_nsec * 2 < LONGEST_WAIT ? wait.tv_nsec * 2 : LONGEST_WAIT;
     }
 }

@@ -143,7 +143,7 @@ TEST_F(Queue, AScribbledQueueHoldsNobodyUpAndLosesNothing) {
         const std::uint64_t queue = make(8);
         auto* words = static_cast<std::uint64_t*>(quarry_address(receiver_, queue));
         for (int i = 0; i < 3; i++) ASSERT_EQ(quarry_send(sender_, queue, object()), 0);
-        const unsigned at = 8 + random() % (32 + 8 - 8);  // credits, events, ends, slots
+        const unsigned at = 8 + random() % (32 + 8 - 8);  // credits, ends, slots
         words[at] = round % 3 ? random() : random() >> (random() % 64);
         if (round % 7 == 0) words[32 + random() % 8] = bogus / 8 | 1ull << 32;
         for (int i = 0; i < 12; i++) {

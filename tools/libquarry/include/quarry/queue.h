@@ -25,6 +25,8 @@
  *            lock, so nobody waits for the dead. FIFO for each sender. Any number of threads may send
  *            and receive. A sender killed between the two halves of a send takes one place of the
  *            queue with it: make it a few places larger than is needed.
+ *            Who waits looks again after 20 us, then after longer, at most 1 ms: no futex works in
+ *            a pool's memory.
  *
  * Errors as in <quarry/quarry.h>; each function lists what it adds.
  */
