@@ -58,7 +58,7 @@ compile() { # NAME FOLDER SOURCE FLAG...
 dpdk() {
 	local root=$cache/dpdk/usr
 	if ! unpack dpdk libdpdk-dev librte-eal23 librte-kvargs23 librte-telemetry23 librte-ring23 \
-		librte-mempool23 librte-mempool-ring23 libnuma1 libbsd0 libbsd-dev libmd0; then
+		librte-mempool23 librte-mempool-ring23 libnuma1 libbsd0 libbsd-dev libmd0 libfdt1; then
 		note absent dpdk "$reason"
 		return
 	fi
