@@ -82,7 +82,7 @@ EXPORT_SYMBOL_GPL(quarry_client_reap);
 EXPORT_SYMBOL_GPL(quarry_client_alloc);
 EXPORT_SYMBOL_GPL(quarry_client_undo);
 EXPORT_SYMBOL_GPL(quarry_client_free);
-EXPORT_SYMBOL_GPL(quarry_client_transfer);
+EXPORT_SYMBOL_GPL(quarry_client_hand);
 EXPORT_SYMBOL_GPL(quarry_client_resize);
 EXPORT_SYMBOL_GPL(quarry_client_drain);
 EXPORT_SYMBOL_GPL(quarry_client_refill);

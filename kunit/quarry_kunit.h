@@ -135,4 +135,10 @@ int quarry_kunit_suite_init(struct kunit_suite *suite);
 	};									\
 	kunit_test_suite(suite_name)
 
+static inline int quarry_client_transfer(struct quarry_client *from, u64 to_id, const u64 *offsets,
+					 u32 count, u32 *done, struct quarry_blame *blame)
+{
+	return quarry_client_hand(from, to_id, quarry_core_transfer, offsets, count, done, blame);
+}
+
 #endif /* QUARRY_KUNIT_H */
