@@ -196,7 +196,7 @@ TEST_F(HeapModel, ALongRandomStreamAgreesWithTheModelAndVerifiesAfterEachStep) {
     make(kPages);
     Stream stream(*heap, kPages, 1);
     // A step under the sanitizers takes 0.1 ms; the million of them is the pool's and the buddy's.
-    constexpr u64 kSteps = by_variant(500'000, 200'000, 10'000);
+    constexpr u64 kSteps = by_variant(500'000, 60'000, 3'000);
     for (u64 i = 0; i < kSteps; ++i) {
         stream.step();
         if (HasFatalFailure()) FAIL() << "at step " << i;
