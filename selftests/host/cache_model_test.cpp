@@ -196,7 +196,7 @@ TEST_F(HeapModel, ALongRandomStreamAgreesWithTheModelAndVerifiesAfterEachStep) {
     make(kPages);
     Stream stream(*heap, kPages, 1);
     // A step under the sanitizers takes 0.1 ms; the million of them is the pool's and the buddy's.
-    constexpr u64 kSteps = by_variant(500'000, 60'000, 3'000);
+    constexpr u64 kSteps = by_variant(500'000, 30'000, 3'000);
     for (u64 i = 0; i < kSteps; ++i) {
         stream.step();
         if (HasFatalFailure()) FAIL() << "at step " << i;
@@ -214,7 +214,7 @@ TEST_F(HeapModel, ALongRandomStreamAgreesWithTheModelAndVerifiesAfterEachStep) {
 TEST_F(HeapModel, RandomStepsInALargerHeapEndWithTheFreeListsOfAFreshOne) {
     constexpr u64 kPages = 4096;
     make(kPages);
-    constexpr u64 kSteps = by_variant(300'000, 100'000, 30'000);
+    constexpr u64 kSteps = by_variant(300'000, 40'000, 20'000);
     for (u64 seed = 2; seed < by_variant<u64>(6, 4, 3); ++seed) {
         Stream stream(*heap, kPages, seed);
         for (u64 i = 0; i < kSteps; ++i) {

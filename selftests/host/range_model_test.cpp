@@ -13,7 +13,7 @@
 namespace quarry {
 namespace {
 
-constexpr int kStreams = by_variant(12, 6, 6), kSteps = by_variant(16000, 5000, 1000),
+constexpr int kStreams = by_variant(12, 4, 4), kSteps = by_variant(16000, 5000, 1000),
               kDepth = by_variant(5, 4, 3);
 
 template <typename Word>
