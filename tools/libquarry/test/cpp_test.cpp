@@ -121,6 +121,41 @@ TEST_F(Cpp, AnObjectIsHandedOnWithItsHandle) {
     EXPECT_EQ(pool->verify()->faults, 0u);
 }
 
+TEST_F(Cpp, ASharedObjectEndsWithTheLastOfItsHandles) {
+    const auto host = quarry::device::open("host:");
+    ASSERT_TRUE(host);
+    auto pool = quarry::pool::create({.bytes = 1 << 16}, &*host);
+    ASSERT_TRUE(pool);
+    auto reader = quarry::pool::join(pool->fd());
+    auto third = quarry::pool::join(pool->fd());
+    ASSERT_TRUE(reader && third);
+    auto made = pool->make<int>(42);
+    ASSERT_TRUE(made);
+    quarry::shared_object<int> mine(std::move(*made));
+    EXPECT_FALSE(*made) << "the sole owner has given it up";
+    EXPECT_EQ(mine.share(999).error(), (quarry::error{ESRCH, QUARRY_CALL_SHARE_OBJECTS}));
+    EXPECT_TRUE(mine.share(reader->client_id()));
+    EXPECT_EQ(mine.share(reader->client_id()).error().code, EEXIST);
+    EXPECT_EQ(mine.transfer(reader->client_id()).error().code, EEXIST);
+    ASSERT_TRUE(mine) << "a refused transfer leaves the handle";
+    EXPECT_EQ(pool->stat()->shares, 2u);
+    {
+        auto theirs = quarry::shared_object<int>::adopt(reader->get(), mine.offset());
+        EXPECT_TRUE(mine.reset());
+        EXPECT_FALSE(mine);
+        EXPECT_EQ(*theirs, 42);
+        const auto offset = theirs.offset();
+        EXPECT_TRUE(theirs.transfer(third->client_id()));
+        EXPECT_FALSE(theirs) << "and its end frees nothing";
+        theirs = quarry::shared_object<int>::adopt(third->get(), offset);
+        EXPECT_EQ(*theirs, 42);
+        EXPECT_EQ(pool->stat()->shares, 1u);
+    }
+    EXPECT_EQ(pool->stat()->shares, 0u);
+    EXPECT_EQ(pool->verify()->objects, pool->stat()->objects);
+    EXPECT_EQ(mine.share(1).error().code, EINVAL);
+}
+
 TEST_F(Cpp, ADeviceTellsItsLimits) {
     auto device = quarry::device::open();
     ASSERT_TRUE(device);

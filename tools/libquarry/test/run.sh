@@ -45,6 +45,8 @@ run_program() { # VARIANT PROGRAM MODE
 	echo "$name: $ok of $wanted tests passed, $skipped without a meaning here"
 	if [[ $((ok + skipped)) -ne $wanted || $status -ne 0 ]]; then
 		[[ $((ok + skipped)) -ne $wanted ]] || failed=$((failed + 1))
+		# What a sanitizer says may stand far above the end.
+		grep -a -A 60 -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|runtime error:' "$log" | head -n 120 || true
 		tail -n 60 "$log"
 	fi
 }

@@ -209,6 +209,15 @@ public:
         return {};
     }
 
+    // Makes client `to`, of the same pool, a holder beside this one: the object lasts until each has
+    // given back its own. See quarry_share_objects().
+    result<void> share(std::uint64_t to) const {
+        if (!pool_) return error{EINVAL, QUARRY_CALL_SHARE_OBJECTS};
+        if (quarry_share_objects(pool_, to, &offset_, 1) != 1)
+            return error::last(QUARRY_CALL_SHARE_OBJECTS);
+        return {};
+    }
+
     void swap(object& other) noexcept {
         std::swap(pool_, other.pool_);
         std::swap(offset_, other.offset_);
@@ -260,6 +269,51 @@ public:
     // Ends the handle and neither destroys nor frees the T; returns its offset.
     std::uint64_t release() { return memory_.release(); }
     // Hands the living T to another client of the pool.
+    result<void> transfer(std::uint64_t to) { return memory_.transfer(to); }
+
+private:
+    template <typename U>
+    friend class shared_object;
+
+    object memory_;
+};
+
+// A T that several clients hold, each by a handle of its own; the last one's end, or death, is the
+// object's. No holder knows that it is the last, so no destructor runs: T must not need one. Whoever
+// writes to it while others hold it must agree with them how.
+//
+//     quarry::shared_object<Frame> frame(std::move(*pool->make<Frame>()));
+//     frame.share(reader);                                        // and tell it frame.offset()
+//     auto seen = quarry::shared_object<Frame>::adopt(pool->get(), offset);       // the reader's
+template <typename T>
+class shared_object {
+    static_assert(!std::is_array_v<T> && std::is_trivially_destructible_v<T>);
+
+public:
+    shared_object() = default;
+    // From its only owner; nobody else holds it yet.
+    explicit shared_object(unique_object<T>&& sole) : memory_(std::move(sole.memory_)) {}
+
+    // Takes over the share that another holder has given this process's client of `pool`.
+    static shared_object adopt(quarry_pool* pool, std::uint64_t offset) {
+        shared_object taken;
+        taken.memory_ = object::adopt(pool, offset, sizeof(T));
+        return taken;
+    }
+
+    explicit operator bool() const { return static_cast<bool>(memory_); }
+    T* get() const { return static_cast<T*>(memory_.data()); }
+    T& operator*() const { return *get(); }
+    T* operator->() const { return get(); }
+    std::uint64_t offset() const { return memory_.offset(); }
+
+    // Gives this client's share back now, and says how that went; the handle is empty afterwards.
+    result<void> reset() { return memory_.reset(); }
+    // Ends the handle and not the share; returns the offset.
+    std::uint64_t release() { return memory_.release(); }
+    // Makes client `to` a holder too; EEXIST: it is one already.
+    result<void> share(std::uint64_t to) const { return memory_.share(to); }
+    // Hands this share on; EEXIST: `to` is a holder already. The handle keeps it when that fails.
     result<void> transfer(std::uint64_t to) { return memory_.transfer(to); }
 
 private:
