@@ -34,4 +34,14 @@ static inline void quarry_vm_flags_mod(struct vm_area_struct *vma, unsigned long
 #define WQ_PERCPU 0
 #endif
 
+/* 6.10: "mm: track mapcount of large folios in single value"; before, not for modules. */
+static inline int quarry_page_mapcount(struct page *page)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+	return folio_mapcount(page_folio(page));
+#else
+	return page_mapcount(page);
+#endif
+}
+
 #endif /* QUARRY_COMPAT_H */

@@ -49,8 +49,8 @@ static int stat_show(struct seq_file *seq, void *unused)
 		   stat.objects, stat.meta_bytes);
 	seq_printf(seq, "regions: %u\nslabs: %u\nallocs: %llu\nfrees: %llu\n", stat.regions,
 		   stat.slabs, stat.allocs, stat.frees);
-	seq_printf(seq, "refused: %llu\ntransfers: %llu\nshares: %llu\n", stat.refused,
-		   stat.transfers, stat.shares);
+	seq_printf(seq, "refused: %llu\ntransfers: %llu\nshares: %llu\nheld_bytes: %llu\n",
+		   stat.refused, stat.transfers, stat.shares, stat.held_bytes);
 	seq_printf(seq, "reaps: %llu\nlate_reaps: %llu\nreaped_objects: %llu\nreaped_bytes: %llu\n",
 		   stat.reaps, stat.late_reaps, stat.reaped_objects, stat.reaped_bytes);
 	seq_printf(seq, "refills: %llu\nflushes: %llu\nmagazine_bytes: %llu\nunreachable: %llu\n",

@@ -149,7 +149,8 @@ static int check_create(const struct quarry_pool_create *create, struct quarry_p
 		     (int)QUARRY_CORE_FIXED != QUARRY_KIND_FIXED ||
 		     (int)QUARRY_CORE_RANGE != QUARRY_KIND_RANGE ||
 		     QUARRY_CORE_MAX_RANGES != QUARRY_MAX_RANGES);
-	if (create->flags & ~QUARRY_POOL_ZERO || create->fd_flags & ~QUARRY_FD_CLOEXEC ||
+	if (create->flags & ~(QUARRY_POOL_ZERO | QUARRY_POOL_HOLD_PINNED) ||
+	    create->fd_flags & ~QUARRY_FD_CLOEXEC ||
 	    memchr_inv(create->reserved, 0, sizeof(create->reserved)))
 		return -EINVAL;
 	if (create->kind > QUARRY_KIND_RANGE)
@@ -158,6 +159,8 @@ static int check_create(const struct quarry_pool_create *create, struct quarry_p
 		return -EINVAL;
 	if (!quarry_node_valid(create->node) || !name_valid(create->name))
 		return -EINVAL;
+	if (create->flags & QUARRY_POOL_HOLD_PINNED && create->kind != QUARRY_KIND_HEAP)
+		return -EOPNOTSUPP;
 	quarry_limits_get(&limits);
 	if (create->kind == QUARRY_KIND_RANGE)
 		err = check_range(create, config);

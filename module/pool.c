@@ -78,6 +78,7 @@ void quarry_pool_name(const struct quarry_pool *pool, char name[QUARRY_NAME_LEN]
 /* Undoes whatever of a pool there is; the parts are made in the reverse order. */
 static void free_pool(struct quarry_pool *pool)
 {
+	cancel_delayed_work_sync(&pool->recheck);
 	if (pool->core)
 		quarry_core_pool_destroy(pool->core, quarry_extent_forget);
 	quarry_classes_free(pool);
@@ -135,6 +136,7 @@ static int make_core(struct quarry_pool *pool, const struct quarry_pool_config *
 		.object_size = config->object_size,
 		.object_count = config->object_count,
 		.zero_on_regrant = config->flags & QUARRY_POOL_ZERO,
+		.hold_pinned = config->flags & QUARRY_POOL_HOLD_PINNED,
 		.os_pool = pool,
 	};
 	struct quarry_core_stat stat;
@@ -223,6 +225,7 @@ int quarry_pool_create(const struct quarry_pool_config *config, struct quarry_po
 	seqlock_init(&pool->fold);
 	init_waitqueue_head(&pool->wait);
 	init_irq_work(&pool->wake, wake_pollers);
+	quarry_held_init(pool);
 
 	err = percpu_counter_init(&pool->used, 0, QUARRY_GFP);
 	if (err) {

@@ -18,6 +18,7 @@
 #include <linux/seqlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include <uapi/linux/quarry.h>
@@ -165,6 +166,7 @@ struct quarry_pool {
 
 	wait_queue_head_t wait;
 	struct irq_work wake;
+	struct delayed_work recheck; /* of what I/O holds (held.c) */
 	struct dentry *dir;
 };
 
@@ -237,6 +239,8 @@ int quarry_regions_add(struct quarry_pool *pool, enum quarry_core_zone zone, int
 		       bool all, u64 *first, u64 *added, u32 *count);
 int quarry_region_remove(struct quarry_pool *pool, u64 offset, u64 *pages);
 struct page *quarry_page_find(struct quarry_pool *pool, u64 offset);
+struct page *quarry_page_of(struct quarry_pool *pool, u64 offset);
+void quarry_held_init(struct quarry_pool *pool);
 void quarry_extent_forget(void *os_pool, void *cookie);
 
 /* poolfs.c */

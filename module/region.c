@@ -304,21 +304,36 @@ out:
  */
 struct page *quarry_page_find(struct quarry_pool *pool, u64 offset)
 {
-	struct quarry_core_region region;
-	struct quarry_extent *extent;
-	struct page *page = NULL;
+	struct page *page;
 
 	rcu_read_lock();
-	if (quarry_core_region_find(pool->core, offset, &region) == QUARRY_OK) {
-		extent = region.cookie;
-		/* Pairs with the grace period in quarry_region_remove(). */
-		if (!READ_ONCE(extent->leaving)) {
-			page = extent->first + ((offset - region.offset) >> PAGE_SHIFT);
-			get_page(page);
-		}
-	}
+	page = quarry_page_of(pool, offset);
+	if (page)
+		get_page(page);
 	rcu_read_unlock();
 	return page;
+}
+
+/**
+ * quarry_page_of() - the page that holds an offset, without a reference
+ * @pool: the pool
+ * @offset: bytes from its start
+ *
+ * Context: any, under rcu_read_lock(), for as long as the page is looked at.
+ * Return: as quarry_page_find().
+ */
+struct page *quarry_page_of(struct quarry_pool *pool, u64 offset)
+{
+	struct quarry_core_region region;
+	struct quarry_extent *extent;
+
+	if (quarry_core_region_find(pool->core, offset, &region) != QUARRY_OK)
+		return NULL;
+	extent = region.cookie;
+	/* Pairs with the grace period in quarry_region_remove(). */
+	if (READ_ONCE(extent->leaving))
+		return NULL;
+	return extent->first + ((offset - region.offset) >> PAGE_SHIFT);
 }
 
 static bool extent_unused(const struct quarry_extent *extent)

@@ -179,7 +179,8 @@ QUARRY_ABI_FIELD(quarry_stat, flushes, 240, 8);
 QUARRY_ABI_FIELD(quarry_stat, magazine_bytes, 248, 8);
 QUARRY_ABI_FIELD(quarry_stat, unreachable, 256, 8);
 QUARRY_ABI_FIELD(quarry_stat, shares, 264, 8);
-QUARRY_ABI_FIELD(quarry_stat, reserved, 272, 24);
+QUARRY_ABI_FIELD(quarry_stat, held_bytes, 272, 8);
+QUARRY_ABI_FIELD(quarry_stat, reserved, 280, 16);
 
 QUARRY_ABI_STRUCT(quarry_verify, 112, first);
 QUARRY_ABI_FIELD(quarry_verify, size, 0, 4);

@@ -21,7 +21,7 @@
 	X(QUOTA, EDQUOT, "the client's limit is reached")                      \
 	X(TOO_LARGE, EFBIG, "larger than any object can be")                   \
 	X(OVERFLOW, EOVERFLOW, "the sizes overflow")                           \
-	X(BUSY, EBUSY, "the region is in use")                                 \
+	X(BUSY, EBUSY, "in use, or held by I/O")                               \
 	X(OVERLAP, EEXIST, "the region overlaps another")                      \
 	X(NOT_FOUND, ENOENT, "there is no such region or run")                 \
 	X(INITIALISED, EALREADY, "it is initialised already")                  \

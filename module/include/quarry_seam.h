@@ -157,6 +157,9 @@ void quarry_os_slab_class(void *pool, uint64_t offset, uint64_t pages, uint32_t 
 /* Zeroes managed memory, which the core itself never touches. `pool` is the shim's. */
 void quarry_os_zero(void *pool, uint64_t offset, uint64_t bytes);
 
+/* Does I/O hold a page of this run? Asked where HOLD_PINNED is set. Context: any, no lock. */
+int quarry_os_held(void *pool, uint64_t offset, uint64_t bytes);
+
 /* What happened to the allocator's own records. */
 enum quarry_corruption {
 	QUARRY_CORRUPT_DUPLICATE,	/* a slot was given out twice */
@@ -207,7 +210,7 @@ enum quarry_core_zone {
 
 struct quarry_core_pool_config {
 	enum quarry_core_kind kind;
-	uint32_t max_clients;		/* 1..65533 */
+	uint32_t max_clients;		/* 1..65532 */
 	uint64_t max_pages;		/* the offset space, 1..2^23; fixed: 0 for what it needs */
 	uint64_t object_size;		/* fixed: a multiple of 8 */
 	uint64_t object_count;		/* fixed */
@@ -216,6 +219,7 @@ struct quarry_core_pool_config {
 	uint64_t max_ranges;		/* range: 1..QUARRY_CORE_MAX_RANGES live at a time */
 	uint64_t aligns[QUARRY_CORE_RANGE_ALIGNS]; /* range: above the granule, or 0 */
 	int zero_on_regrant;		/* POOL_ZERO; not for ranges */
+	int hold_pinned;		/* HOLD_PINNED; heaps alone, else NOT_SUPPORTED */
 	void *os_pool;			/* handed back to the hooks */
 };
 
@@ -419,6 +423,7 @@ struct quarry_core_stat {
 	uint32_t clients;
 	uint32_t classes;
 	uint32_t shares;	/* records of holders of shared objects */
+	uint64_t held_bytes;	/* that nobody owns and I/O holds */
 	uint32_t reserved;
 };
 
@@ -427,6 +432,9 @@ void quarry_core_pool_stat(struct quarry_core_pool *pool, struct quarry_core_sta
 			   struct quarry_core_class_stat *classes, uint32_t count);
 /* Brings pending slots home and gives empty slabs back. Context: task. */
 void quarry_core_pool_drain(struct quarry_core_pool *pool, uint64_t *slots, uint64_t *slabs);
+
+/* Gives back what I/O has let go; answers the bytes that are held still. Context: task. */
+uint64_t quarry_core_pool_recheck(struct quarry_core_pool *pool);
 
 struct quarry_core_audit {
 	uint64_t faults;

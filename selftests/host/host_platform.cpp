@@ -51,6 +51,7 @@ struct Records {
     std::set<HostBacking*> backings;
     std::map<std::pair<void*, u64>, u32> classes;
     u64 zeroed = 0;
+    std::multiset<u64> held_pages;
 };
 Records& records() {
     static auto* instance = new Records;
@@ -491,6 +492,26 @@ void HostPlatform::zero(void* os, Offset offset, u64 bytes) {
     if (offset > backing->bytes() || bytes > backing->bytes() - offset)
         die("zeroing goes beyond the memory of its pool");
     std::memset(backing->at(offset), 0, bytes);
+}
+
+namespace {
+constexpr u64 kHeldPage = 4096;
+}  // namespace
+
+bool HostPlatform::held(void*, Offset offset, u64 bytes) {
+    std::lock_guard guard(records().mutex);
+    const auto first = records().held_pages.lower_bound(offset / kHeldPage);
+    return first != records().held_pages.end() && *first < (offset + bytes) / kHeldPage;
+}
+void HostPlatform::hold(Offset offset) {
+    std::lock_guard guard(records().mutex);
+    records().held_pages.insert(offset / kHeldPage);
+}
+void HostPlatform::let_go(Offset offset) {
+    std::lock_guard guard(records().mutex);
+    const auto one = records().held_pages.find(offset / kHeldPage);
+    if (one == records().held_pages.end()) die("what nobody holds is let go");
+    records().held_pages.erase(one);
 }
 
 u64 HostPlatform::zeroed_bytes() {

@@ -173,6 +173,7 @@ public:
     static void slab_class(void* os, Offset offset, u64 pages, u32 value);
 
     static void zero(void* os, Offset offset, u64 bytes);
+    static bool held(void* os, Offset offset, u64 bytes);
     static void corruption(void* os, quarry_corruption what, Offset offset, u64 client);
 
     static void trace_slab_create(void*, u32, Offset, u64) { count(trace_.slabs_created); }
@@ -243,6 +244,9 @@ public:
 
     static u64 zeroed_bytes();
     static void reset_zeroed();
+    // As if I/O held the page of this offset, in whichever pool.
+    static void hold(Offset offset);
+    static void let_go(Offset offset);
     static u64 slabs_created() { return trace_.slabs_created.load(); }
     static u64 slabs_destroyed() { return trace_.slabs_destroyed.load(); }
     static u64 remote_frees() { return trace_.remote_frees.load(); }

@@ -58,6 +58,9 @@ void quarry_os_breathe(void) { P::breathe(); }
 uint64_t quarry_os_ns(void) { return P::ns(); }
 
 void quarry_os_zero(void* pool, uint64_t offset, uint64_t bytes) { P::zero(pool, offset, bytes); }
+int quarry_os_held(void* pool, uint64_t offset, uint64_t bytes) {
+    return P::held(pool, offset, bytes);
+}
 void quarry_os_corruption(void* pool, enum quarry_corruption what, uint64_t offset,
                           uint64_t client) {
     P::corruption(pool, what, offset, client);

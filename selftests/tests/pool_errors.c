@@ -43,7 +43,7 @@ static const struct wrong_field kOfEveryKind[] = {
 	{ FIELD(node), 1U << 31, -EINVAL },
 	{ FIELD(node), (1U << 31) - 1, -EINVAL },
 	{ FIELD(node), 63, -EINVAL },
-	{ FIELD(flags), QUARRY_POOL_ZERO << 1, -EINVAL },
+	{ FIELD(flags), QUARRY_POOL_HOLD_PINNED << 1, -EINVAL },
 	{ FIELD(flags), 1U << 31, -EINVAL },
 	{ FIELD(fd_flags), QUARRY_FD_CLOEXEC << 1, -EINVAL },
 	{ FIELD(fd_flags), 1U << 31, -EINVAL },

@@ -241,6 +241,7 @@ uint64_t quarry_os_ns(void) {
     return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
 }
 
+int quarry_os_held(void*, uint64_t, uint64_t) { return 0; }
 // `pool` is where the managed memory lies.
 void quarry_os_zero(void* pool, uint64_t offset, uint64_t bytes) {
     std::memset(static_cast<char*>(pool) + offset, 0, bytes);

@@ -119,6 +119,7 @@ Report report_of(const struct quarry_stat& stat) {
         {"refused", stat.refused},
         {"transfers", stat.transfers},
         {"shares", stat.shares},
+        {"held_bytes", stat.held_bytes},
         {"reaps", stat.reaps},
         {"late_reaps", stat.late_reaps},
         {"reaped_objects", stat.reaped_objects},

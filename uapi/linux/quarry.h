@@ -50,6 +50,16 @@
  *    contents, never with ownership. Fresh memory is zeroed. With
  *    QUARRY_POOL_ZERO a slot is zeroed again when it goes to a client other
  *    than its last owner.
+ *    I/O that is in flight when its owner frees an object or dies, an O_DIRECT
+ *    read or a buffer registered with io_uring, goes on into the object's
+ *    memory. With QUARRY_POOL_HOLD_PINNED (pools of kind HEAP) an object of more
+ *    than 2048 bytes, so of whole pages, is then given to nobody before the last
+ *    of its pages is let go; STAT counts it as @held_bytes. Nothing tells when
+ *    that is: the pool looks some 20 times a second, and before ENOSPC. Smaller
+ *    objects share their pages: do no such I/O into them. A free that would let
+ *    more than a quarter of the pool's maximum be held is EBUSY, and the object
+ *    stays its owner's; what a dead client leaves is held in any case. TRANSFER
+ *    and SHARE ask nobody: they are their owner's word.
  *
  * 6. Magazines
  *    Behind the head of a client's area lies a block for every CPU that may ever
@@ -172,7 +182,8 @@
  *    EUNATCH     TRANSFER, SHARE: the receiver has not mapped its client area
  *    ETOOMANYREFS  TRANSFER: the owner records of that slab are used up; SHARE:
  *                those, or the pool's records of shares
- *    EBUSY       a region with objects or mapped pages in use
+ *    EBUSY       a region with objects or mapped pages in use; a free of what I/O
+ *                holds, where it holds too much of the pool already
  *    EEXIST      a pool of this user already has this name; SHARE, TRANSFER: the
  *                receiver holds the shared object already
  *    EOPNOTSUPP  not for this kind of pool: RESIZE is for ranges alone; regions
@@ -284,6 +295,7 @@ struct quarry_info {
 
 /* POOL_CREATE: `flags`. */
 #define QUARRY_POOL_ZERO		(1U << 0) /* zero a slot that changes its owner */
+#define QUARRY_POOL_HOLD_PINNED		(1U << 1) /* a page in I/O goes to nobody else; heaps */
 
 /* POOL_CREATE and JOIN: `fd_flags`. */
 #define QUARRY_FD_CLOEXEC		(1U << 0)
@@ -605,6 +617,8 @@ struct quarry_class_stat {
  * @magazine_bytes: out: memory of all clients' magazines
  * @unreachable: out: times that a CPU could not be drained in time
  * @shares: out: of shared objects, one for each that holds it
+ * @held_bytes: out: that nobody owns, and I/O into them holds (QUARRY_POOL_HOLD_PINNED);
+ *    neither in @free_bytes nor in @used_bytes
  * @reserved: 0
  */
 struct quarry_stat {
@@ -643,7 +657,8 @@ struct quarry_stat {
 	__u64 magazine_bytes;
 	__u64 unreachable;
 	__u64 shares;
-	__u64 reserved[3];
+	__u64 held_bytes;
+	__u64 reserved[2];
 };
 
 /**

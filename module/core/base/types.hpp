@@ -35,11 +35,13 @@ enum class Context : u8 { may_sleep = QUARRY_MAY_SLEEP, atomic = QUARRY_ATOMIC }
 // Number of a slot inside its slab.
 using SlotIndex = u32;
 
-// A client's number inside its pool, 1..65533; 0 is nobody. Reused only after its reap.
+// A client's number inside its pool, 1..65532; 0 is nobody. Reused only after its reap.
 using ClientIndex = u16;
 inline constexpr ClientIndex kNobody = 0;
 // The owner of what several clients hold (pool/shares.hpp).
 inline constexpr ClientIndex kCommons = 0xfffe;
+// The owner of what I/O still holds (pool/held_runs.hpp).
+inline constexpr ClientIndex kKeeper = 0xfffd;
 
 // The grain of all offsets, and the smallest slot. Bytes.
 inline constexpr u64 kGrain = 8;

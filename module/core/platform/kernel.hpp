@@ -68,6 +68,9 @@ struct KernelPlatform {
     static u64 ns() { return quarry_os_ns(); }
 
     static void zero(void* os, Offset offset, u64 bytes) { quarry_os_zero(os, offset, bytes); }
+    static bool held(void* os, Offset offset, u64 bytes) {
+        return quarry_os_held(os, offset, bytes) != 0;
+    }
     static void corruption(void* os, quarry_corruption what, Offset offset, u64 client) {
         quarry_os_corruption(os, what, offset, client);
     }

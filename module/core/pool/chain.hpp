@@ -53,6 +53,15 @@ public:
         return got;
     }
 
+    // The same from behind `from` on, which stays in the chain meanwhile; kNoLink: from the first on.
+    u32 after(Client<P>& client, ChainLink from, ChainLink* out, u32 n) {
+        Guard guard(client.lock);
+        u32 got = 0;
+        ChainLink at = from == kNoLink ? client.head : *ends_of(from).next;
+        for (; got < n && at != kNoLink; at = *ends_of(at).next) out[got++] = at;
+        return got;
+    }
+
     // The link is where its neighbours say. `still()` is asked under the client's lock, before
     // anything is read: false when what is linked may have gone since it was found.
     template <typename Still>

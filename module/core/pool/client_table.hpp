@@ -87,13 +87,18 @@ public:
     // The client of an owner record, or null. Context: any, as a reader.
     Client<P>* find(ClientIndex index) const {
         if (index == kNobody || index > max_)
-            return index == kCommons ? commons_.load(std::memory_order_acquire) : nullptr;
+            return index == kCommons  ? commons_.load(std::memory_order_acquire)
+                   : index == kKeeper ? keeper_
+                                      : nullptr;
         const Chunk* chunk = chunks_[index / 64].load(std::memory_order_acquire);
         return chunk ? chunk->slot[index % 64].load(std::memory_order_acquire) : nullptr;
     }
 
     // The owner of what is shared, which is in no count.
     void set_commons(Client<P>* commons) { commons_.store(commons, std::memory_order_release); }
+
+    // The owner of what I/O holds, in no count either. Before anything else.
+    void set_keeper(Client<P>* keeper) { keeper_ = keeper; }
 
     // Clients there are, and those just being made.
     u32 count() const { return indices_.count() - 1; }
@@ -149,6 +154,7 @@ private:
     std::atomic<u32> chunks_made_{0};
     AtomicBits<> indices_;
     std::atomic<Client<P>*> commons_{nullptr};
+    Client<P>* keeper_ = nullptr;
     Cache cache_;
 };
 

@@ -17,7 +17,7 @@
 #pragma once
 
 #include "client_magazines.hpp"
-#include "ownership.hpp"
+#include "held_runs.hpp"
 #include "shares.hpp"
 #include "pool_config.hpp"
 #include "range_pool.hpp"
@@ -50,6 +50,7 @@ public:
 
     ~Pool() {
         free_meta<P>(ranges_);
+        free_meta<P>(held_);
         if (auto* cursors = census_.cursors.load(std::memory_order_relaxed))
             P::meta_free(cursors, P::cpus() * sizeof(*cursors));
     }
@@ -63,6 +64,12 @@ public:
             ranges_ = make_meta<RangePool<P>, P>(Context::may_sleep, clients_);
             if (!ranges_) return Error::no_memory;
             if (const Error e = ranges_->init(config_.range); !ok(e)) return e;
+        }
+        if (config_.hold_pinned) {
+            held_ = make_meta<HeldRuns<P>, P>(Context::may_sleep, this, config_.os, config_.max_pages,
+                                              buddy_, owners_);
+            if (!held_) return Error::no_memory;
+            clients_.set_keeper(&held_->keeper());
         }
         if (const Error e = overflow_.init(Overflow<P>::capacity_for(config_.max_pages)); !ok(e))
             return e;
@@ -78,6 +85,8 @@ public:
     Overflow<P>& overflow() { return overflow_; }
     Shares<P>& shares() { return shares_; }
     MagazineCensus& census() { return census_; }
+    // Null where nobody asked for it.
+    HeldRuns<P>* held() const { return held_; }
     // Null in pools of another kind.
     RangePool<P>* ranges() const { return ranges_; }
     // The offset space.
@@ -87,6 +96,7 @@ public:
     u64 meta_bytes() {
         return sizeof(*this) + buddy_.meta_bytes() + slabs_.meta_bytes() + clients_.meta_bytes() +
                overflow_.meta_bytes() + shares_.meta_bytes() + census_.meta_bytes.load(std::memory_order_relaxed) +
+               (held_ ? sizeof(*held_) : 0) +
                (ranges_ ? sizeof(*ranges_) + ranges_->meta_bytes() : 0);
     }
 
@@ -240,6 +250,7 @@ public:
             slots += slabs_.collect(c);
             if (!config_.fixed) given += slabs_.reclaim(c);
         }
+        if (held_) (void)held_->recheck();
     }
 
     // What an offset names. As a reader.
@@ -303,11 +314,17 @@ private:
     }
 
 public:
-    // Gives a run back whose owner word was just cleared.
+    // Gives a run back whose owner word was just cleared; or keeps it, while I/O holds it.
     void free_run(Client<P>& client, PageNumber page, u64& bytes) {
         owners_.chain().unlink(client, chain_link(page, 0));
-        const auto pages = buddy_.free_run(page);
-        if (pages) bytes += *pages * kPageBytes;
+        const auto pages = held_ ? buddy_.run_pages(page) : buddy_.free_run(page);
+        if (!pages) return;
+        bytes += *pages * kPageBytes;
+        if (!held_) return;
+        if (held_->is_held(page, *pages))
+            held_->keep(page, *pages);
+        else
+            (void)buddy_.free_run(page);
     }
 
     // What was another client's before is zeroed where the pool says so.
@@ -357,8 +374,7 @@ private:
             }
             if (!reclaimed && !config_.fixed) {
                 reclaimed = true;
-                ReadGuard<P> reader;
-                if (slabs_.reclaim_all()) continue;
+                if (reclaim()) continue;
             }
             if (!can_grow || config_.fixed) {
                 ReadGuard<P> reader;
@@ -376,6 +392,16 @@ private:
         return g;
     }
 
+    // Idle slabs, and what I/O has let go, to the buddy; answers whether there was any.
+    bool reclaim() {
+        bool any;
+        {
+            ReadGuard<P> reader;
+            any = slabs_.reclaim_all() != 0;
+        }
+        return (held_ && held_->recheck()) || any;
+    }
+
     Granted take_runs(Client<P>& client, const Route& r, u32 n, Offset* out, bool can_grow) {
         Granted g;
         bool reclaimed = false;
@@ -385,8 +411,7 @@ private:
                 g.why = page.error();
                 if (!reclaimed) {
                     reclaimed = true;
-                    ReadGuard<P> reader;
-                    if (slabs_.reclaim_all()) continue;
+                    if (reclaim()) continue;
                 }
                 if (can_grow && (g.why == Error::pool_full || g.why == Error::uninitialised)) {
                     const u64 aligned = pages_of(r.align);
@@ -428,13 +453,22 @@ private:
             return Error::none;
         }
         ClientIndex owner = client.index();
+        if (held_ && owner_at(*place) == owner && !may_leave(place->page)) return Error::busy;
         if (!place->desc->run().owner.compare_exchange_strong(
                 owner, kNobody, std::memory_order_acq_rel, std::memory_order_acquire))
-            return owner == kNobody   ? Error::already_free
+            return is_free(owner)     ? Error::already_free
                    : owner == kCommons ? drop_share(client, offset, *place, homing, freed)
                                        : blame(refusal, owner, Error::not_owner);
         free_run(client, place->page, freed.bytes);
         return Error::none;
+    }
+
+    // Nobody's, but for the pool's own keeping.
+    static bool is_free(ClientIndex owner) { return owner == kNobody || owner == kKeeper; }
+    // Not while I/O holds it and too much is kept already.
+    bool may_leave(PageNumber page) const {
+        const auto pages = buddy_.run_pages(page);
+        return !pages || held_->has_room(*pages) || !held_->is_held(page, *pages);
     }
 
     Error drop_share(Client<P>& client, Offset offset, const Place& place,
@@ -497,7 +531,7 @@ private:
     Error move_run(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal) {
         decltype(auto) run = place.desc->run();
         ClientIndex owner = run.owner.load(std::memory_order_acquire);
-        if (owner == kNobody) return Error::already_free;
+        if (is_free(owner)) return Error::already_free;
         if (owner != from.index()) return blame(refusal, owner, Error::not_owner);
         auto pages = buddy_.run_pages(place.page);
         if (!pages) return pages.error();
@@ -507,8 +541,8 @@ private:
         if (!run.owner.compare_exchange_strong(owner, kNobody, std::memory_order_acq_rel,
                                                std::memory_order_acquire)) {
             to.unreserve(unit);
-            return owner == kNobody ? Error::already_free
-                                    : blame(refusal, owner, Error::not_owner);
+            return is_free(owner) ? Error::already_free
+                                  : blame(refusal, owner, Error::not_owner);
         }
         // Freed and granted again to the same client meanwhile, it may be of another size,
         // which only now cannot change any more.
@@ -544,6 +578,7 @@ private:
     Policy owners_;
     Slabs slabs_;
     RangePool<P>* ranges_ = nullptr;
+    HeldRuns<P>* held_ = nullptr;
     std::atomic<u64> fixed_live_{0};  // objects that clients of a fixed pool own, or reserve
     MagazineCensus census_;
 };

@@ -169,7 +169,9 @@ private:
             audit_.fault("a run's owner does not exist", offset);
         else if (!pool_.owners().chain().sound(*client, chain_link(number, 0), still))
             audit_.fault("a client's chain is torn", offset);
-        else if (const auto pages = pool_.buddy().run_pages(number))
+        else if (const auto pages = pool_.buddy().run_pages(number); pages && owner == kKeeper)
+            kept_bytes_ += *pages * kPageBytes;
+        else if (pages)
             count(*pages * kPageBytes);
     }
 
@@ -191,6 +193,8 @@ private:
         }
         audit_.expect(armed == pool_.census().armed.load(std::memory_order_relaxed),
                       "the armed magazines are miscounted", armed);
+        if (const auto* held = pool_.held())
+            audit_.expect(held->bytes() == kept_bytes_, "what I/O holds is miscounted", kept_bytes_);
         // Each holder counts what it holds; the commons have each object once.
         if (const Client<P>* commons = pool_.shares().commons()) {
             audit_.expect(commons->objects() == shared_, "an object is shared and nobody holds it",
@@ -220,6 +224,7 @@ private:
     u64 bytes_ = 0;
     u64 unowned_ = 0;
     u64 overflowed_ = 0;
+    u64 kept_bytes_ = 0;
     u64 records_ = 0;  // shares, and the objects that are shared
     u64 held_bytes_ = 0;
     u64 shared_ = 0;

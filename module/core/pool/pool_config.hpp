@@ -11,12 +11,13 @@ namespace quarry {
 
 struct PoolConfig {
     bool fixed = false;
-    u32 max_clients = 0;   // 1..65533
+    u32 max_clients = 0;   // 1..65532
     u64 max_pages = 0;     // 1..2^23
     u64 object_size = 0;   // fixed: multiple of 8, up to 4 MiB
     u64 object_count = 0;  // fixed
     RangeShape range{};    // range: max_live is not 0
     bool zero_on_regrant = false;
+    bool hold_pinned = false;  // heaps: a run that I/O holds goes to nobody else
     void* os = nullptr;
 };
 
@@ -34,7 +35,7 @@ constexpr bool metadata_is_within_bounds() {
 
 inline constexpr u64 kMaxPoolPages = u64{1} << 23;
 inline constexpr u64 kMaxObject = u64{4} << 20;
-inline constexpr ClientIndex kMaxClients = kCommons - 1;
+inline constexpr ClientIndex kMaxClients = kKeeper - 1;
 
 // How slabs of a fixed pool are cut: the smallest order that wastes at most 1/16
 // of the slab, or, for lack of one, the best up to 4 MiB.
@@ -53,12 +54,13 @@ constexpr SizeClass cut_of_fixed(u64 object_size) {
     return SizeClass(bytes, Order{static_cast<u8>(best)});
 }
 
-// Is this a pool that can be? Errors: invalid, too_large, overflow.
+// Is this a pool that can be? Errors: invalid, too_large, overflow, not_supported.
 template <Platform P>
 Error check_pool(const PoolConfig& c) {
     if (c.max_pages == 0 || c.max_clients == 0 || c.max_clients > kMaxClients)
         return Error::invalid;
     if (c.max_pages > kMaxPoolPages) return Error::too_large;
+    if (c.hold_pinned && (c.fixed || c.range.max_live)) return Error::not_supported;
     if (c.range.max_live) {
         if (c.fixed || c.object_size || c.object_count || c.zero_on_regrant)
             return Error::invalid;

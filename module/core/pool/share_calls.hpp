@@ -49,7 +49,7 @@ private:
         Guard guard(pool_.shares_.making);
         const ClientIndex now = pool_.owner_at(*place);
         if (now == kCommons) return share_again(from, to, *place, offset);
-        if (now == kNobody) return Error::already_free;
+        if (pool_.is_free(now)) return Error::already_free;
         if (now != from.index()) return pool_.blame(refusal, now, Error::not_owner);
         return share_first(from, to, *place, offset, refusal);
     }

@@ -75,6 +75,7 @@ PoolConfig config_of(const quarry_core_pool_config& config) {
         for (unsigned i = 0; i < kRangeAligns; ++i) c.range.aligns[i] = config.aligns[i];
     }
     c.zero_on_regrant = config.zero_on_regrant != 0;
+    c.hold_pinned = config.hold_pinned != 0;
     c.os = config.os_pool;
     return c;
 }
@@ -257,6 +258,7 @@ void quarry_core_pool_stat(quarry_core_pool* pool, quarry_core_stat* stat,
     stat->regions = static_cast<uint32_t>(p.buddy().region_count());
     stat->clients = p.clients().count();
     stat->shares = p.shares().count();
+    stat->held_bytes = p.held() ? p.held()->bytes() : 0;
     if (auto* ranges = p.ranges())
         stat->free_bytes = ranges->free_bytes();
     else
@@ -280,6 +282,13 @@ void quarry_core_pool_stat(quarry_core_pool* pool, quarry_core_stat* stat,
 
 void quarry_core_pool_drain(quarry_core_pool* pool, uint64_t* slots, uint64_t* slabs) {
     of(pool).drain(*slots, *slabs);
+}
+
+uint64_t quarry_core_pool_recheck(quarry_core_pool* pool) {
+    HeldRuns<KernelPlatform>* held = of(pool).held();
+    if (!held) return 0;
+    (void)held->recheck();
+    return held->bytes();
 }
 
 void quarry_core_pool_verify(quarry_core_pool* pool, int quiet, quarry_core_audit* out) {

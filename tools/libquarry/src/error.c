@@ -169,6 +169,8 @@ static const struct row rows[] = {
     {EUNATCH, ANY, "the receiver has not mapped its client area yet: let it join by libquarry"},
     {ETOOMANYREFS, ANY,
      "too many clients own objects of this slab: transfer fewer, or objects of another size"},
+    {EBUSY, QUARRY_CALL_FREE,
+     "I/O holds the object, and too much of the pool already: let I/O end, then free it again"},
     {EBUSY, ANY, "the region has objects or mapped pages in use: free them, then try again"},
     {EEXIST, ANY, "a pool of this user has this name: choose another (`quarryctl list`)"},
     {EOPNOTSUPP, QUARRY_CALL_RESIZE,

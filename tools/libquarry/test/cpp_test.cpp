@@ -122,7 +122,7 @@ TEST_F(Cpp, AnObjectIsHandedOnWithItsHandle) {
 }
 
 TEST_F(Cpp, ASharedObjectEndsWithTheLastOfItsHandles) {
-    const auto host = quarry::device::open("host:");
+    auto host = quarry::device::open("host:");
     ASSERT_TRUE(host);
     auto pool = quarry::pool::create({.bytes = 1 << 16}, &*host);
     ASSERT_TRUE(pool);

@@ -296,7 +296,7 @@ int new_client(int pool, bool creator) {
 int create(void* argument) {
     struct quarry_pool_create in;
     if (int error = copy_in(in, argument)) return error;
-    if ((in.flags & ~QUARRY_POOL_ZERO) || in.kind > QUARRY_KIND_RANGE ||
+    if ((in.flags & ~(QUARRY_POOL_ZERO | QUARRY_POOL_HOLD_PINNED)) || in.kind > QUARRY_KIND_RANGE ||
         in.zone > QUARRY_ZONE_LOWMEM || in.node < -1 || in.node > 0 || any(in.reserved))
         return EINVAL;
     const bool fixed = in.kind == QUARRY_KIND_FIXED;

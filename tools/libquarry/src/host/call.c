@@ -421,6 +421,7 @@ static int call_stat(struct host_client *client, void *argument) {
         .corruptions = pool->corruptions, .client_id = client->id, .client_limit = pool->client_limit,
         .refills = pool->refills, .flushes = pool->flushes, .unreachable = pool->unreachable,
         .shares = core.shares,
+        .held_bytes = core.held_bytes,
     };
     memcpy(in.name, pool->name, sizeof in.name);
     for (struct host_client *c = host_state->clients; c; c = c->next)

@@ -347,12 +347,13 @@ static int check_create(const struct quarry_pool_create *in, struct quarry_core_
         return EINVAL;
     if (in->size > sizeof *in && any(in + 1, in->size - sizeof *in))
         return E2BIG;
-    if ((in->flags & ~QUARRY_POOL_ZERO) || (in->fd_flags & ~QUARRY_FD_CLOEXEC) ||
+    if ((in->flags & ~(QUARRY_POOL_ZERO | QUARRY_POOL_HOLD_PINNED)) || (in->fd_flags & ~QUARRY_FD_CLOEXEC) ||
         any(in->reserved, sizeof in->reserved) || in->kind > QUARRY_KIND_RANGE ||
         in->zone > QUARRY_ZONE_LOWMEM || in->node < -1 || in->node > 0 || !name_is_valid(in->name))
         return EINVAL;
     config->max_clients = HOST_MAX_CLIENTS;
     config->zero_on_regrant = in->flags & QUARRY_POOL_ZERO;
+    config->hold_pinned = in->flags & QUARRY_POOL_HOLD_PINNED;
     if (in->zone == QUARRY_ZONE_LOWMEM)
         return EPERM;
     if (in->kind == QUARRY_KIND_RANGE)
