@@ -225,8 +225,11 @@ TEST_F(calls, unknown_flags_are_einval)
 	struct trial t;
 
 	for (size_t i = 0; i < CALLS; i++) {
+		/* Known are two of a pool's, and one at most of another call's. */
+		int known = kCalls[i].request == QUARRY_IOC_POOL_CREATE ? 2 : 1;
+
 		ASSERT_EQ(begin_trial(&t, i), 0);
-		for (int bit = 1; bit < 32; bit++) {
+		for (int bit = known; bit < 32; bit++) {
 			t.s.words[1] = 1u << bit;
 			EXPECT_EQ(try_call(&t, i, &t.s), -EINVAL) {
 				TH_LOG("call %zu, flag %d", i, bit);

@@ -28,8 +28,8 @@ constexpr const char* doc =
     "Exit status: that of COMMAND (128 + N when signal N ended it); 2 usage; 125 the pool could not "
     "be made; 126 COMMAND cannot be run; 127 COMMAND was not found.\n";
 
-enum Key { kind_key = 256, bytes_key, max_key, size_key, count_key, name_key, zero_key, lowmem_key,
-           node_key, limit_key, granule_key, ranges_key, align_key };
+enum Key { kind_key = 256, bytes_key, max_key, size_key, count_key, name_key, zero_key, hold_key,
+           lowmem_key, node_key, limit_key, granule_key, ranges_key, align_key };
 
 constexpr argp_option options[] = {
     {"kind", kind_key, "heap|fixed|range", 0,
@@ -44,6 +44,7 @@ constexpr argp_option options[] = {
     {"limit", limit_key, "N", 0, "most memory that one client may own", 0},
     {"name", name_key, "NAME", 0, "a name for people, at most 31 characters", 0},
     {"zero", zero_key, nullptr, 0, "zero an object that goes to another client", 0},
+    {"hold-pinned", hold_key, nullptr, 0, "heap: give nobody pages that I/O still holds", 0},
     {"lowmem", lowmem_key, nullptr, 0, "memory below 4 GiB", 0},
     {"node", node_key, "N", 0, "prefer this NUMA node", 0},
     {},
@@ -81,6 +82,7 @@ error_t parse(int key, char* text, argp_state* state) {
         case limit_key: return take_size(state, "limit", text, pool.client_limit), 0;
         case name_key: return pool.name = text, 0;
         case zero_key: return pool.flags |= QUARRY_POOL_ZERO, 0;
+        case hold_key: return pool.flags |= QUARRY_POOL_HOLD_PINNED, 0;
         case lowmem_key: return pool.zone = QUARRY_ZONE_LOWMEM, 0;
         case node_key:
             take_number(state, "node", text, number);
