@@ -17,7 +17,8 @@
 /*
  * A mapping that comes takes its reference before it is counted as one, and one that goes
  * gives it back after: so a count of mappings that is the same before and after the look at
- * the references explains them, and any doubt is a hold. It ends with the next look.
+ * the references explains them, and any other doubt is a hold, until the next look. What is
+ * left: one mapping that ends and another that begins in that moment can hide a hold.
  */
 static bool page_is_held(struct page *page)
 {

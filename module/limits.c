@@ -38,7 +38,7 @@ static unsigned int max_clients = 1024;
 module_param(max_clients, uint, 0644);
 MODULE_PARM_DESC(max_clients, "most clients of one pool, 1..65532");
 
-/* The core numbers the clients of a pool with 16 bits, two of them taken. */
+/* The core numbers the clients of a pool with 16 bits; 0 and the last three are taken. */
 #define QUARRY_MOST_CLIENTS 65532U
 
 /* Leaf lock of the table of users: nothing is taken or allocated under it. */

@@ -42,8 +42,9 @@ public:
     void keep(PageNumber page, u64 pages) {
         keeper_.reserve_beyond(1, pages * kPageBytes);
         keeper_.count_granted(1);
-        owners_.chain().push(keeper_, chain_link(page, 0));
+        // The owner first: once it is on the chain, a recheck beside this may free it.
         buddy_.find(page)->run().owner.store(kKeeper, std::memory_order_release);
+        owners_.chain().push(keeper_, chain_link(page, 0));
     }
 
     // Gives back what was let go; answers how many pages. 0, too, when another is at it for long.

@@ -123,7 +123,7 @@ int quarry_info_sized(struct quarry_device *device, struct quarry_info *info, si
 /* What a new pool is to be. All zero but `bytes` is a good heap pool. */
 struct quarry_options {
     uint32_t kind;         /* QUARRY_KIND_HEAP (0), QUARRY_KIND_FIXED or QUARRY_KIND_RANGE */
-    uint32_t flags;        /* QUARRY_POOL_ZERO, QUARRY_POOL_HOLD_PINNED */
+    uint32_t flags;        /* QUARRY_POOL_ZERO, QUARRY_POOL_HOLD_PINNED ("host:" holds nothing) */
     uint32_t zone;         /* QUARRY_ZONE_NORMAL (0) or QUARRY_ZONE_LOWMEM */
     bool on_node;          /* true: prefer NUMA node `node` */
     int32_t node;
