@@ -72,6 +72,7 @@ static const struct {
 	{ QUARRY_IOC_REFILL, sizeof(struct quarry_refill), false, true },
 	{ QUARRY_IOC_FLUSH, sizeof(struct quarry_flush), false, true },
 	{ QUARRY_IOC_SHARE, sizeof(struct quarry_transfer), false, true },
+	{ QUARRY_IOC_RESERVE, sizeof(struct quarry_reservation), false, true },
 };
 
 static void every_number_answers_on_its_descriptor_alone(struct kunit *test)

@@ -6,6 +6,7 @@
 #include <linux/export.h>
 #include "../module/client.h"
 #include "../module/errors.h"
+#include "../module/idle.h"
 #include "../module/ioctl.h"
 #include "../module/limits.h"
 #include "../module/magazine.h"
@@ -80,6 +81,7 @@ EXPORT_SYMBOL_GPL(quarry_client_find);
 EXPORT_SYMBOL_GPL(quarry_client_put);
 EXPORT_SYMBOL_GPL(quarry_client_reap);
 EXPORT_SYMBOL_GPL(quarry_client_alloc);
+EXPORT_SYMBOL_GPL(quarry_client_reserve);
 EXPORT_SYMBOL_GPL(quarry_client_undo);
 EXPORT_SYMBOL_GPL(quarry_client_free);
 EXPORT_SYMBOL_GPL(quarry_client_hand);
@@ -88,6 +90,8 @@ EXPORT_SYMBOL_GPL(quarry_client_drain);
 EXPORT_SYMBOL_GPL(quarry_client_refill);
 EXPORT_SYMBOL_GPL(quarry_client_flush);
 EXPORT_SYMBOL_GPL(quarry_pool_relieve);
+EXPORT_SYMBOL_GPL(quarry_idle_count);
+EXPORT_SYMBOL_GPL(quarry_idle_scan);
 EXPORT_SYMBOL_GPL(quarry_pool_stat);
 EXPORT_SYMBOL_GPL(quarry_magazines_open);
 EXPORT_SYMBOL_GPL(quarry_magazine_cpus);

@@ -207,6 +207,46 @@ static void granting_survives_each_refusal(struct kunit *test)
 	}
 }
 
+static u32 reserved;
+
+static int reserve(struct kunit *test, struct attempt *attempt)
+{
+	return quarry_client_reserve(attempt->client, grant_size, 8, grant_count, attempt->offsets,
+				     &reserved);
+}
+
+/* A client of its own for each attempt: its tables are asked for, too. */
+static void end_reserve(struct kunit *test, struct attempt *attempt, int err)
+{
+	u64 slots, slabs;
+
+	KUNIT_EXPECT_EQ(test, reserved, err ? 0U : grant_count);
+	quarry_kunit_end_client(test, attempt->client);
+	quarry_core_pool_drain(attempt->pool->core, &slots, &slabs);
+	KUNIT_EXPECT_EQ(test, quarry_kunit_verify(test, attempt->pool), (u64)0);
+	attempt->client = quarry_kunit_client(test, attempt->pool);
+	reserved = 0;
+}
+
+static void reserving_survives_each_refusal(struct kunit *test)
+{
+	static const u64 sizes[] = { 64, 3 * 4096 };
+	struct attempt *attempt = quarry_kunit_memory(test, sizeof(*attempt));
+	char what[40];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		attempt->pool = quarry_kunit_heap(test, 0, 4096 << 12);
+		attempt->client = quarry_kunit_client(test, attempt->pool);
+		grant_size = sizes[i];
+		grant_count = sizes[i] > 4096 ? 16 : 400;
+		snprintf(what, sizeof(what), "reserve of %u of %llu bytes", grant_count, sizes[i]);
+		refuse_each(test, what, reserve, end_reserve, attempt);
+		quarry_kunit_end_client(test, attempt->client);
+		quarry_kunit_end_pool(test, attempt->pool);
+	}
+}
+
 static u64 added_at, added;
 
 static int add(struct kunit *test, struct attempt *attempt)
@@ -340,6 +380,7 @@ static struct kunit_case refuse_cases[] = {
 	KUNIT_CASE(making_a_pool_survives_each_refusal),
 	KUNIT_CASE(joining_survives_each_refusal),
 	KUNIT_CASE(granting_survives_each_refusal),
+	KUNIT_CASE(reserving_survives_each_refusal),
 	KUNIT_CASE(adding_a_region_survives_each_refusal),
 	KUNIT_CASE(giving_back_needs_no_memory),
 	KUNIT_CASE(a_batch_is_given_back_and_handed_over_without_memory),

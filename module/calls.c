@@ -13,6 +13,7 @@
 
 #include "client.h"
 #include "errors.h"
+#include "magazine.h"
 #include "pool.h"
 #include "trace.h"
 
@@ -36,80 +37,6 @@ static void leave(struct quarry_client *client)
 {
 	atomic64_inc(&client->left);
 	up_read(&client->calls);
-}
-
-/*
- * Brings the pool's sum up to what this client owns now; between enter() and
- * leave(). Two at once may leave it stale until the next: the differences
- * always add up.
- */
-static void weigh(struct quarry_client *client)
-{
-	u64 objects, bytes;
-
-	quarry_core_client_usage(client->core, &objects, &bytes);
-	quarry_pool_weigh(client->pool, bytes - atomic64_xchg(&client->weighed, bytes));
-}
-
-/* Others' objects came home, too: what they own now is weighed. */
-static void weigh_all(struct quarry_pool *pool)
-{
-	struct quarry_client *client;
-	unsigned long id;
-
-	rcu_read_lock();
-	xa_for_each(&pool->clients, id, client) {
-		/* Whose calls are shut is being reaped: that weighs, too. */
-		if (!down_read_trylock(&client->calls))
-			continue;
-		if (!client->dead)
-			weigh(client);
-		up_read(&client->calls);
-	}
-	rcu_read_unlock();
-}
-
-static u64 account_drain(struct quarry_pool *pool, const struct quarry_core_drained *drained)
-{
-	atomic64_add(drained->slots, &pool->drained);
-	atomic64_add(drained->magazines, &pool->drains);
-	atomic64_add(drained->unreachable, &pool->unreachable);
-	if (drained->slots)
-		weigh_all(pool);
-	return drained->slots;
-}
-
-static u64 drain_pool(struct quarry_pool *pool, bool pressure)
-{
-	struct quarry_core_drained drained = {};
-
-	/* Before and after: an audit that it overlaps is no quiet one. */
-	atomic64_inc(&pool->looks);
-	quarry_core_magazines_drain_all(pool->core, pressure, &drained);
-	atomic64_inc(&pool->looked);
-	return account_drain(pool, &drained);
-}
-
-static u64 drain_client(struct quarry_client *client, bool pressure)
-{
-	struct quarry_core_drained drained = {};
-
-	atomic64_inc(&client->entered);
-	quarry_core_magazines_drain(client->core, pressure, &drained);
-	atomic64_inc(&client->left);
-	return account_drain(client->pool, &drained);
-}
-
-/**
- * quarry_pool_relieve() - have what lies free in all clients' magazines come home
- * @pool: the pool, which is short of memory
- *
- * Context: task, no lock held. At most 10 ms and what it moves.
- * Return: objects that came home.
- */
-u64 quarry_pool_relieve(struct quarry_pool *pool)
-{
-	return drain_pool(pool, true);
 }
 
 /**
@@ -139,7 +66,7 @@ static bool relieve(struct attempt *attempt, int result)
 	attempt->drains++;
 	/* Its own limit is kept from it by its own magazines alone. */
 	if (result == QUARRY_E_QUOTA)
-		home = drain_client(attempt->client, true);
+		home = quarry_client_relieve(attempt->client);
 	else
 		home = quarry_pool_relieve(attempt->client->pool);
 	return home;
@@ -196,6 +123,50 @@ void quarry_client_refused(struct quarry_client *client, u32 call, int error,
 	trace_refused(client->pool->id, call, -error, blame->offset, blame->owner, client->id);
 }
 
+/* Grants up to @count; @aside: and sets them aside. Answers 0, or why no more. */
+static int grant(struct attempt *attempt, u64 size, u64 align, u32 count, u64 *offsets, u32 *done,
+		 bool aside)
+{
+	struct quarry_client *client = attempt->client;
+	int err = 0, result;
+	u64 pages;
+	u32 got;
+
+	while (*done < count && !err) {
+		got = 0;
+		pages = 0;
+		err = begin(attempt);
+		if (err)
+			break;
+		result = quarry_core_alloc(client->core, size, align,
+					   min(count - *done, QUARRY_STEP), QUARRY_CORE_ANYWHERE,
+					   offsets + *done, &got, &pages, QUARRY_MAY_SLEEP,
+					   !attempt->stuck);
+		/* Under the same call: what dies between the two is in no stack, and reaped. */
+		if (aside && got)
+			quarry_core_aside_put(client->core, size, align, offsets + *done, got);
+		quarry_client_weigh(client);
+		leave(client);
+		*done += got;
+		err = settle(attempt, result, pages);
+		cond_resched();
+	}
+	return err;
+}
+
+/* When nothing else can be had: what the client has set aside. Answers how many. */
+static u32 draw(struct quarry_client *client, int why, u64 size, u64 align, u32 count,
+		u64 *offsets)
+{
+	u32 drawn;
+
+	if (why == -EINTR || why == -ENOTCONN || enter(client))
+		return 0;
+	drawn = quarry_core_aside_draw(client->core, size, align, count, offsets);
+	leave(client);
+	return drawn;
+}
+
 /**
  * quarry_client_alloc() - grant objects to a client
  * @client: the client
@@ -205,7 +176,7 @@ void quarry_client_refused(struct quarry_client *client, u32 call, int error,
  * @offsets: room for @count
  * @done: how many were granted
  *
- * Context: task, no lock held. May grow the pool.
+ * Context: task, no lock held. May grow the pool; draws on the client's reserve last.
  * Return: 0 when all were; else why no more. After -ESHUTDOWN @done is 0: what
  * was granted is the reaper's.
  */
@@ -213,30 +184,74 @@ int quarry_client_alloc(struct quarry_client *client, u64 size, u64 align, u32 c
 			u64 *offsets, u32 *done)
 {
 	struct attempt attempt = { .client = client };
-	int err = 0, result;
-	u32 n = 0, got;
-	u64 pages;
+	u32 n = 0;
+	int err;
 
-	while (n < count && !err) {
-		got = 0;
-		pages = 0;
-		err = begin(&attempt);
-		if (err)
-			break;
-		result = quarry_core_alloc(client->core, size, align, min(count - n, QUARRY_STEP),
-					   QUARRY_CORE_ANYWHERE, offsets + n, &got, &pages,
-					   QUARRY_MAY_SLEEP, !attempt.stuck);
-		weigh(client);
-		leave(client);
-		n += got;
-		err = settle(&attempt, result, pages);
-		cond_resched();
-	}
+	err = grant(&attempt, size, align, count, offsets, &n, false);
+	if (err)
+		n += draw(client, err, size, align, count - n, offsets + n);
+	if (n == count)
+		err = 0;
 	if (err == -ESHUTDOWN)
 		n = 0;
 	*done = n;
 	if (n)
 		atomic64_add(n, &client->allocs);
+	return err;
+}
+
+/**
+ * quarry_client_reserve() - have so many objects set aside, no more and no fewer
+ * @client: the client
+ * @size: bytes of each
+ * @align: a power of two, 8 at least
+ * @count: how many
+ * @scratch: room for @count
+ * @left: how many are set aside then
+ *
+ * Context: task, no lock held. May grow the pool.
+ * Return: 0; else as many are set aside as before, or fewer that were drawn meanwhile.
+ */
+int quarry_client_reserve(struct quarry_client *client, u64 size, u64 align, u32 count,
+			  u64 *scratch, u32 *left)
+{
+	struct attempt attempt = { .client = client };
+	u32 before, n = 0;
+	int err;
+
+	/* One at a time, so that each knows what it adds. */
+	if (mutex_lock_killable(&client->reserving))
+		return -EINTR;
+	err = begin(&attempt);
+	if (err)
+		goto out;
+	err = quarry_errno(quarry_core_aside_left(client->core, size, align, &before));
+	leave(client);
+	if (err)
+		goto out;
+	if (before < count) {
+		/* Outside of the call: memory may take its time. */
+		err = quarry_errno(quarry_core_aside_prepare(client->core, size, align,
+							     count - before));
+		if (!err)
+			err = grant(&attempt, size, align, count - before, scratch, &n, true);
+	}
+	*left = before + n;
+	count = err ? before : count;
+	while (*left > count) {
+		int dead = enter(client);
+
+		if (dead) {
+			err = err ?: dead;
+			break;
+		}
+		*left = quarry_core_aside_lower(client->core, size, align, count);
+		quarry_client_weigh(client);
+		leave(client);
+		cond_resched();
+	}
+out:
+	mutex_unlock(&client->reserving);
 	return err;
 }
 
@@ -261,7 +276,7 @@ void quarry_client_undo(struct quarry_client *client, const u64 *offsets, u32 co
 		if (quarry_core_free(client->core, offsets + n, min(count - n, QUARRY_STEP), &got,
 				     &refusal))
 			got++;
-		weigh(client);
+		quarry_client_weigh(client);
 		leave(client);
 		n += got;
 	}
@@ -294,7 +309,7 @@ int quarry_client_free(struct quarry_client *client, const u64 *offsets, u32 cou
 		got = 0;
 		err = quarry_errno(quarry_core_free(client->core, offsets + n,
 						    min(count - n, QUARRY_STEP), &got, &refusal));
-		weigh(client);
+		quarry_client_weigh(client);
 		leave(client);
 		n += got;
 		if (err) {
@@ -319,7 +334,7 @@ int quarry_client_free(struct quarry_client *client, const u64 *offsets, u32 cou
  * @offset: the object
  * @filled: entries put into the magazine
  *
- * Context: task, no lock held. May grow the pool.
+ * Context: task, no lock held. May grow the pool; draws on the client's reserve last.
  * Return: 0 with the one object; else why there is none.
  */
 int quarry_client_refill(struct quarry_client *client, u32 class_index, u64 *offset, u32 *filled)
@@ -336,7 +351,7 @@ int quarry_client_refill(struct quarry_client *client, u32 class_index, u64 *off
 			return err;
 		result = quarry_core_refill(client->core, class_index, offset, filled, &pages,
 					    !attempt.stuck);
-		weigh(client);
+		quarry_client_weigh(client);
 		if (result == QUARRY_OK) {
 			/* Under the call: a reap that comes after it has counted them. */
 			atomic64_add(1 + *filled, &client->allocs);
@@ -348,7 +363,12 @@ int quarry_client_refill(struct quarry_client *client, u32 class_index, u64 *off
 		err = settle(&attempt, result, pages);
 		cond_resched();
 	} while (!err);
-	return err;
+	*filled = 0;
+	if (!draw(client, err, quarry_class_bytes(client->pool, class_index), QUARRY_GRAIN, 1,
+		  offset))
+		return err;
+	atomic64_inc(&client->allocs);
+	return 0;
 }
 
 /**
@@ -373,7 +393,7 @@ int quarry_client_flush(struct quarry_client *client, u32 class_index, const u64
 	if (err)
 		return err;
 	err = quarry_errno(quarry_core_flush(client->core, class_index, object, flushed, &refusal));
-	weigh(client);
+	quarry_client_weigh(client);
 	atomic64_add(flushed->drained - flushed->bad + (object && !err), &client->frees);
 	if (flushed->drained)
 		atomic64_inc(&client->flushes);
@@ -450,13 +470,13 @@ int quarry_client_hand(struct quarry_client *from, u64 to_id, quarry_hand_fn *ho
 				blame->offset = refusal.offset;
 				blame->owner = refusal.owner;
 			}
-			weigh(from);
-			weigh(to);
+			quarry_client_weigh(from);
+			quarry_client_weigh(to);
 		}
 		leave_both(from, to);
 		n += got;
 		/* The receiver's limit is kept from it by its own magazines alone. */
-		if (err == -EDQUOT && drains++ < QUARRY_MOST_DRAINS && drain_client(to, true))
+		if (err == -EDQUOT && drains++ < QUARRY_MOST_DRAINS && quarry_client_relieve(to))
 			err = 0;
 		cond_resched();
 	}
@@ -489,39 +509,9 @@ int quarry_client_resize(struct quarry_client *client, u64 offset, u64 size, u64
 	err = -ENOTCONN;
 	if (READ_ONCE(client->connected))
 		err = quarry_errno(quarry_core_resize(client->core, offset, size, bytes, &refusal));
-	weigh(client);
+	quarry_client_weigh(client);
 	leave(client);
 	blame->offset = refusal.offset;
 	blame->owner = refusal.owner;
 	return err;
-}
-
-/**
- * quarry_client_drain() - bring cached slots home
- * @client: the client
- * @pool: not this client's alone: the whole pool's, and empty slabs to pages
- * @slots: slots that came home
- * @slabs: slabs that became free pages
- *
- * Also what lies free in magazines: in this client's, or in all of the pool's.
- *
- * Context: task, no lock held.
- * Return: 0 or -ESHUTDOWN.
- */
-int quarry_client_drain(struct quarry_client *client, bool pool, u64 *slots, u64 *slabs)
-{
-	*slots = 0;
-	*slabs = 0;
-	if (READ_ONCE(client->dead))
-		return -ESHUTDOWN;
-	if (!pool) {
-		*slots = drain_client(client, false);
-		return 0;
-	}
-	drain_pool(client->pool, true);
-	/* A call to an audit, but none that a reaper need wait for. */
-	atomic64_inc(&client->entered);
-	quarry_core_pool_drain(client->pool->core, slots, slabs);
-	atomic64_inc(&client->left);
-	return 0;
 }

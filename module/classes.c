@@ -98,7 +98,7 @@ int quarry_classes_cover(struct quarry_pool *pool, u64 offset, u64 pages)
 
 void quarry_os_slab_class(void *os_pool, uint64_t offset, uint64_t pages, uint32_t value)
 {
-	struct quarry_pool *pool = os_pool;
+	struct quarry_pool *pool = quarry_pool_of(os_pool);
 	u64 page = offset >> PAGE_SHIFT;
 	struct page *chunk;
 

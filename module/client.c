@@ -155,6 +155,7 @@ int quarry_client_create(struct quarry_pool *pool, bool creator, struct quarry_c
 	if (client->mm)
 		mmgrab(client->mm);
 	refcount_set(&client->refs, 1);
+	mutex_init(&client->reserving);
 	init_rwsem(&client->calls);
 	init_completion(&client->reaped);
 	/* What happened before it came is not news to it; whether memory is low is. */

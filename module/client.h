@@ -16,6 +16,7 @@
 
 #include <linux/atomic.h>
 #include <linux/completion.h>
+#include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/types.h>
@@ -45,6 +46,7 @@ struct vm_area_struct;
  * @refs: the file's, and those of calls that name this client
  * @rcu: freed after lookups
  * @account: of the user who joined
+ * @reserving: held by RESERVE; outside @calls, inside nothing
  * @calls: held for reading around each call of the core for this client; for
  *	writing to set @dead. No user memory is touched and no region is added under it
  * @dead: no call may begin; under @calls
@@ -78,6 +80,7 @@ struct quarry_client {
 	struct rcu_head rcu;
 	struct quarry_account *account;
 
+	struct mutex reserving;	/* RESERVE calls, one after the other */
 	/* Inside pool->grow; two only in the order of their ids. */
 	struct rw_semaphore calls;
 	bool dead;
@@ -132,10 +135,16 @@ int quarry_client_resize(struct quarry_client *client, u64 offset, u64 size, u64
 int quarry_client_refill(struct quarry_client *client, u32 class_index, u64 *offset, u32 *filled);
 int quarry_client_flush(struct quarry_client *client, u32 class_index, const u64 *object,
 			struct quarry_core_flushed *flushed, struct quarry_blame *blame);
-u64 quarry_pool_relieve(struct quarry_pool *pool);
-int quarry_client_drain(struct quarry_client *client, bool pool, u64 *slots, u64 *slabs);
+int quarry_client_reserve(struct quarry_client *client, u64 size, u64 align, u32 count,
+			  u64 *scratch, u32 *left);
 void quarry_client_refused(struct quarry_client *client, u32 call, int error,
 			   const struct quarry_blame *blame);
+
+/* drain.c */
+void quarry_client_weigh(struct quarry_client *client);
+u64 quarry_client_relieve(struct quarry_client *client);
+u64 quarry_pool_relieve(struct quarry_pool *pool);
+int quarry_client_drain(struct quarry_client *client, bool pool, u64 *slots, u64 *slabs);
 
 /* poll.c */
 

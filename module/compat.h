@@ -8,6 +8,8 @@
 #define QUARRY_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
 
@@ -41,6 +43,45 @@ static inline int quarry_page_mapcount(struct page *page)
 	return folio_mapcount(page_folio(page));
 #else
 	return page_mapcount(page);
+#endif
+}
+
+/* 6.7: "mm: shrinker: add infrastructure for dynamically allocating shrinker" */
+static inline struct shrinker *quarry_shrinker_alloc(const char *name)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	return shrinker_alloc(SHRINKER_NUMA_AWARE, "%s", name);
+#else
+	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+
+	if (shrinker)
+		shrinker->flags = SHRINKER_NUMA_AWARE;
+	return shrinker;
+#endif
+}
+
+/* 0, or a negative errno; then it is freed. */
+static inline int quarry_shrinker_register(struct shrinker *shrinker, const char *name)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_register(shrinker);
+	return 0;
+#else
+	int err = register_shrinker(shrinker, "%s", name);
+
+	if (err)
+		kfree(shrinker);
+	return err;
+#endif
+}
+
+static inline void quarry_shrinker_free(struct shrinker *shrinker)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_free(shrinker);
+#else
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
 #endif
 }
 

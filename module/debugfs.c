@@ -8,6 +8,7 @@
  *   quarry/ID/verify   a full audit, made when it is read
  *   quarry/ID/clients  a line a client
  *   quarry/ID/map      a line a region
+ *   quarry/heaps       drivers' heaps: driver_debugfs.c
  *
  * A reader holds its file, and the pool waits for it before it ends.
  */
@@ -21,7 +22,7 @@
 #include "client.h"
 #include "pool.h"
 
-static struct dentry *debugfs_root;
+static struct dentry *debugfs_root, *debugfs_heaps;
 
 static const char *kind_name(u32 kind)
 {
@@ -49,8 +50,9 @@ static int stat_show(struct seq_file *seq, void *unused)
 		   stat.objects, stat.meta_bytes);
 	seq_printf(seq, "regions: %u\nslabs: %u\nallocs: %llu\nfrees: %llu\n", stat.regions,
 		   stat.slabs, stat.allocs, stat.frees);
-	seq_printf(seq, "refused: %llu\ntransfers: %llu\nshares: %llu\nheld_bytes: %llu\n",
-		   stat.refused, stat.transfers, stat.shares, stat.held_bytes);
+	seq_printf(seq, "refused: %llu\ntransfers: %llu\nshares: %llu\nheld_bytes: %llu\nreserve_objects: %llu\n",
+		   stat.refused, stat.transfers, stat.shares, stat.held_bytes,
+		   stat.reserve_objects);
 	seq_printf(seq, "reaps: %llu\nlate_reaps: %llu\nreaped_objects: %llu\nreaped_bytes: %llu\n",
 		   stat.reaps, stat.late_reaps, stat.reaped_objects, stat.reaped_bytes);
 	seq_printf(seq, "refills: %llu\nflushes: %llu\nmagazine_bytes: %llu\nunreachable: %llu\n",
@@ -183,6 +185,18 @@ void quarry_debugfs_remove(struct quarry_pool *pool)
 void quarry_debugfs_init(void)
 {
 	debugfs_root = debugfs_create_dir("quarry", NULL);
+	debugfs_heaps = debugfs_create_dir("heaps", debugfs_root);
+}
+
+/**
+ * quarry_debugfs_heaps() - the folder of drivers' heaps (driver_debugfs.c)
+ *
+ * Context: any.
+ * Return: the folder, or an error that debugfs takes for one.
+ */
+struct dentry *quarry_debugfs_heaps(void)
+{
+	return debugfs_heaps;
 }
 
 /**

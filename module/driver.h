@@ -16,6 +16,7 @@
 #include <linux/sched.h>
 #include <linux/workqueue.h>
 
+#include "idle.h"
 #include "include/linux/quarry.h"
 #include "include/quarry_seam.h"
 
@@ -23,32 +24,36 @@
 
 /**
  * struct quarry_heap - a driver's heap
+ * @id: of tracepoints and debugfs; the first member, as a pool's
  * @core: the core's half
  * @base: address of offset 0
  * @brought: memory is the driver's
  * @flags: QUARRY_HEAP_*
  * @node: where memory comes from, or NUMA_NO_NODE
  * @max_bytes: most memory
+ * @least_bytes: what pressure leaves of it
  * @start: brought memory: the first address
- * @id: of tracepoints
  * @grow: serialises what adds and removes regions, and audits
  * @regions: struct quarry_driver_region, under @grow
  * @bytes: in all regions; written under @grow
  * @growths: regions added; written under @grow
  * @wanted: pages that an atomic caller went without
  * @more: adds them
+ * @idle: gives back what is idle; not for brought memory
  * @refused: calls refused as wrong use
+ * @dir: of debugfs
  * @name: for people
  */
 struct quarry_heap {
+	u64 id;
 	struct quarry_core_heap *core;
 	unsigned long base;
 	bool brought;
 	unsigned int flags;
 	int node;
 	u64 max_bytes;
+	u64 least_bytes;
 	unsigned long start;
-	u64 id;
 
 	struct mutex grow;	/* what adds and removes regions, and audits */
 	struct list_head regions;
@@ -56,8 +61,26 @@ struct quarry_heap {
 	u64 growths;
 	atomic64_t wanted;
 	struct work_struct more;
+	struct quarry_idle idle;
 	atomic64_t refused;
+	struct dentry *dir;
 	char name[QUARRY_DRIVER_NAME_LEN];
+};
+
+static_assert(offsetof(struct quarry_heap, id) == 0);
+
+/**
+ * struct quarry_driver_region - one piece of a heap's memory
+ * @link: in the heap's list
+ * @first: page of the offset space
+ * @pages: how many
+ * @zone: as it was asked for
+ */
+struct quarry_driver_region {
+	struct list_head link;
+	u64 first;
+	u64 pages;
+	enum quarry_core_zone zone;
 };
 
 /* A cache is a heap of its own that all of one size is taken from. */
@@ -93,9 +116,14 @@ int quarry_driver_grow(struct quarry_heap *heap, enum quarry_core_zone zone, u64
 int quarry_driver_grow_to(struct quarry_heap *heap, u64 bytes);
 void quarry_driver_more(struct quarry_heap *heap, u64 pages);
 void quarry_driver_memory_init(struct quarry_heap *heap);
+void quarry_driver_memory_ready(struct quarry_heap *heap);
 void quarry_driver_memory_exit(struct quarry_heap *heap);
 void quarry_driver_forget(struct quarry_heap *heap);
 void quarry_driver_list_live(struct quarry_heap *heap);
+
+/* driver_debugfs.c */
+void quarry_driver_debugfs_add(struct quarry_heap *heap);
+void quarry_driver_debugfs_remove(struct quarry_heap *heap);
 
 /* driver_report.c */
 int quarry_driver_refused(struct quarry_heap *heap, enum quarry_driver_call call, int error,

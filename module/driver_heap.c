@@ -9,6 +9,8 @@
 
 #include "driver.h"
 #include "errors.h"
+#include "pool.h"
+#include "trace.h"
 
 static atomic64_t last_id;
 
@@ -31,6 +33,7 @@ int quarry_driver_heap_init(struct quarry_heap *heap, const struct quarry_heap_c
 	heap->node = config->use_node ? config->node : NUMA_NO_NODE;
 	heap->flags = config->flags;
 	heap->max_bytes = config->max_bytes ?: BIT_ULL(51);
+	heap->least_bytes = config->bytes;
 	heap->start = (unsigned long)config->base;
 	if (heap->brought) {
 		heap->base = round_down(heap->start, SZ_4M);
@@ -41,15 +44,20 @@ int quarry_driver_heap_init(struct quarry_heap *heap, const struct quarry_heap_c
 		heap->base = (unsigned long)__va(0);
 		pages = BIT_ULL(51 - PAGE_SHIFT);
 	}
-	heap->id = BIT_ULL(63) | atomic64_inc_return(&last_id);
+	heap->id = QUARRY_DRIVER_ID | atomic64_inc_return(&last_id);
 	snprintf(heap->name, sizeof(heap->name), "%s", config->name);
 	quarry_driver_memory_init(heap);
-	err = quarry_errno(quarry_core_heap_create(pages, NULL, &heap->core));
+	err = quarry_errno(quarry_core_heap_create(pages, heap, &heap->core));
 	if (err)
 		return err;
 	err = quarry_driver_grow_to(heap, config->bytes);
-	if (!err)
+	if (!err) {
+		quarry_driver_memory_ready(heap);
+		quarry_driver_debugfs_add(heap);
+		trace_pool_create(heap->id, QUARRY_CORE_HEAP, heap->bytes, heap->max_bytes,
+				  heap->name);
 		return 0;
+	}
 	quarry_core_heap_destroy(heap->core);
 	quarry_driver_forget(heap);
 	return err;
@@ -82,10 +90,14 @@ int quarry_driver_heap_exit(struct quarry_heap *heap, unsigned long caller)
 	quarry_core_heap_drain(heap->core);
 	quarry_core_heap_stat(heap->core, &stat);
 	if (stat.used_bytes) {
+		quarry_driver_memory_ready(heap);
 		quarry_driver_list_live(heap);
 		pr_err("quarry: %s: not ended: %llu bytes are live\n", heap->name, stat.used_bytes);
 		return quarry_driver_refused(heap, QUARRY_DRIVER_DESTROY, QUARRY_E_BUSY, 0, caller);
 	}
+	/* Readers of its files are done when this returns. */
+	quarry_driver_debugfs_remove(heap);
+	trace_pool_destroy(heap->id);
 	quarry_core_heap_destroy(heap->core);
 	/* Readers that still look at its records end first. */
 	synchronize_rcu();

@@ -9,17 +9,12 @@
 
 #include "driver.h"
 #include "errors.h"
+#include "trace.h"
 
 /* Largest piece that the system gives: 4 MiB. */
 #define MOST_PAGES (SZ_4M >> PAGE_SHIFT)
 /* A heap grows by an eighth of what it has, but by this at least. */
 #define LEAST_PAGES (SZ_512K >> PAGE_SHIFT)
-
-struct quarry_driver_region {
-	struct list_head link;
-	u64 first;		/* page of the offset space */
-	u64 pages;
-};
 
 static void give_pages(struct quarry_heap *heap, struct quarry_driver_region *region)
 {
@@ -27,6 +22,20 @@ static void give_pages(struct quarry_heap *heap, struct quarry_driver_region *re
 		free_pages_exact((void *)(heap->base + (region->first << PAGE_SHIFT)),
 				 region->pages << PAGE_SHIFT);
 	kfree(region);
+}
+
+static int region_node(const struct quarry_heap *heap, const struct quarry_driver_region *region)
+{
+	return page_to_nid(virt_to_page((void *)(heap->base + (region->first << PAGE_SHIFT))));
+}
+
+/* Under heap->grow. The core has let go of it. */
+static void leave(struct quarry_heap *heap, struct quarry_driver_region *region)
+{
+	list_del(&region->link);
+	WRITE_ONCE(heap->bytes, heap->bytes - (region->pages << PAGE_SHIFT));
+	trace_region_remove(heap->id, region->first << PAGE_SHIFT, region->pages << PAGE_SHIFT);
+	give_pages(heap, region);
 }
 
 /* Under heap->grow. */
@@ -39,6 +48,7 @@ static int join(struct quarry_heap *heap, enum quarry_core_zone zone, u64 first,
 		return -ENOMEM;
 	region->first = first;
 	region->pages = pages;
+	region->zone = zone;
 	error = quarry_core_heap_add_region(heap->core, first, pages, zone);
 	if (error) {
 		kfree(region);
@@ -47,6 +57,7 @@ static int join(struct quarry_heap *heap, enum quarry_core_zone zone, u64 first,
 	list_add_tail(&region->link, &heap->regions);
 	WRITE_ONCE(heap->bytes, heap->bytes + (pages << PAGE_SHIFT));
 	WRITE_ONCE(heap->growths, heap->growths + 1);
+	trace_region_add(heap->id, first << PAGE_SHIFT, pages << PAGE_SHIFT, zone);
 	return 0;
 }
 
@@ -171,9 +182,84 @@ void quarry_driver_memory_init(struct quarry_heap *heap)
 	INIT_WORK(&heap->more, add_more);
 }
 
-/* Nothing more grows. */
+/* Under heap->grow. */
+static bool may_go(struct quarry_heap *heap, const struct quarry_driver_region *region, int node)
+{
+	return region_node(heap, region) == node &&
+	       heap->bytes - (region->pages << PAGE_SHIFT) >= heap->least_bytes;
+}
+
+static bool is_free(struct quarry_heap *heap, const struct quarry_driver_region *region)
+{
+	return quarry_core_heap_free_in(heap->core, region->first) == region->pages;
+}
+
+static unsigned long count_idle(struct quarry_idle *idle, int node, unsigned long *candidates)
+{
+	struct quarry_heap *heap = container_of(idle, struct quarry_heap, idle);
+	struct quarry_driver_region *region;
+	unsigned long pages = 0;
+
+	if (!mutex_trylock(&heap->grow))
+		return 0;
+	list_for_each_entry(region, &heap->regions, link) {
+		if (!may_go(heap, region, node))
+			continue;
+		*candidates += region->pages;
+		if (is_free(heap, region))
+			pages += region->pages;
+	}
+	mutex_unlock(&heap->grow);
+	return pages;
+}
+
+static unsigned long give_idle(struct quarry_idle *idle, int node, unsigned long pages)
+{
+	struct quarry_heap *heap = container_of(idle, struct quarry_heap, idle);
+	struct quarry_driver_region *region, *next;
+	unsigned long given = 0;
+
+	if (!mutex_trylock(&heap->grow))
+		return 0;
+	list_for_each_entry_safe(region, next, &heap->regions, link) {
+		if (region->pages > pages - given || !may_go(heap, region, node) ||
+		    !is_free(heap, region) ||
+		    quarry_core_heap_remove_idle(heap->core, region->first))
+			continue;
+		given += region->pages;
+		leave(heap, region);
+	}
+	mutex_unlock(&heap->grow);
+	return given;
+}
+
+static void trim(struct quarry_idle *idle)
+{
+	quarry_core_heap_drain(container_of(idle, struct quarry_heap, idle)->core);
+}
+
+static const struct quarry_idle_ops idle_ops = {
+	.count = count_idle,
+	.scan = give_idle,
+	.trim = trim,
+};
+
+/**
+ * quarry_driver_memory_ready() - the heap is made: what is idle may go back
+ * @heap: the heap
+ *
+ * Context: task.
+ */
+void quarry_driver_memory_ready(struct quarry_heap *heap)
+{
+	if (!heap->brought)
+		quarry_idle_add(&heap->idle, &idle_ops);
+}
+
+/* Nothing more grows, and nothing goes back. */
 void quarry_driver_memory_exit(struct quarry_heap *heap)
 {
+	quarry_idle_remove(&heap->idle);
 	cancel_work_sync(&heap->more);
 }
 
@@ -211,10 +297,8 @@ u64 quarry_heap_shrink(struct quarry_heap *heap)
 	list_for_each_entry_safe(region, next, &heap->regions, link) {
 		if (quarry_core_heap_remove_region(heap->core, region->first))
 			continue;
-		list_del(&region->link);
 		bytes += region->pages << PAGE_SHIFT;
-		WRITE_ONCE(heap->bytes, heap->bytes - (region->pages << PAGE_SHIFT));
-		give_pages(heap, region);
+		leave(heap, region);
 	}
 	mutex_unlock(&heap->grow);
 	return bytes;
@@ -254,11 +338,8 @@ int quarry_heap_remove(struct quarry_heap *heap, void *start)
 		if (region->first != first)
 			continue;
 		err = quarry_errno(quarry_core_heap_remove_region(heap->core, first));
-		if (!err) {
-			list_del(&region->link);
-			heap->bytes -= region->pages << PAGE_SHIFT;
-			give_pages(heap, region);
-		}
+		if (!err)
+			leave(heap, region);
 		break;
 	}
 	mutex_unlock(&heap->grow);

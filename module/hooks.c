@@ -22,10 +22,10 @@
 
 #define QUARRY_META_ALIGN 64UL
 
+/* Of a pool, or of a driver's heap: the first member of both. */
 static u64 pool_id(const void *pool)
 {
-	/* Drivers' heaps have none. */
-	return pool ? ((const struct quarry_pool *)pool)->id : 0;
+	return pool ? *(const u64 *)pool : 0;
 }
 
 /* ---- memory --------------------------------------------------------------- */
@@ -224,7 +224,7 @@ uint64_t quarry_os_ns(void)
 void quarry_os_corruption(void *pool, enum quarry_corruption what, uint64_t offset,
 			  uint64_t client)
 {
-	struct quarry_pool *whole = pool;
+	struct quarry_pool *whole = quarry_pool_of(pool);
 
 	trace_corruption(pool_id(pool), what, offset, client);
 	pr_err_ratelimited("quarry: pool %llu: corruption %d at offset %#llx, client %llu\n",

@@ -39,6 +39,7 @@ static const struct {
 	[_IOC_NR(QUARRY_IOC_REFILL)] = { quarry_ioctl_refill, ON_CLIENT },
 	[_IOC_NR(QUARRY_IOC_FLUSH)] = { quarry_ioctl_flush, ON_CLIENT },
 	[_IOC_NR(QUARRY_IOC_SHARE)] = { quarry_ioctl_share, ON_CLIENT },
+	[_IOC_NR(QUARRY_IOC_RESERVE)] = { quarry_ioctl_reserve, ON_CLIENT },
 };
 
 /**

@@ -60,6 +60,7 @@ int quarry_ioctl_flush(struct quarry_call *call, void __user *user);
 int quarry_ioctl_alloc(struct quarry_call *call, void __user *user);
 int quarry_ioctl_free(struct quarry_call *call, void __user *user);
 int quarry_ioctl_transfer(struct quarry_call *call, void __user *user);
+int quarry_ioctl_reserve(struct quarry_call *call, void __user *user);
 int quarry_ioctl_share(struct quarry_call *call, void __user *user);
 int quarry_ioctl_resize(struct quarry_call *call, void __user *user);
 

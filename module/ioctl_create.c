@@ -44,7 +44,8 @@ int quarry_ioctl_info(struct quarry_call *call, void __user *user)
 	info.abi_version = QUARRY_ABI_VERSION;
 	info.cpus = nr_cpu_ids;
 	info.features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED | QUARRY_FEATURE_REGION_REMOVE |
-			QUARRY_FEATURE_LOWMEM | QUARRY_FEATURE_RANGE | QUARRY_FEATURE_MAGAZINES;
+			QUARRY_FEATURE_LOWMEM | QUARRY_FEATURE_RANGE | QUARRY_FEATURE_MAGAZINES |
+			QUARRY_FEATURE_RESERVE;
 	info.page_size = PAGE_SIZE;
 	info.class_count = min_t(u32, quarry_core_size_classes(&sizes), QUARRY_MAX_CLASSES);
 	for (i = 0; i < info.class_count; i++)

@@ -5,18 +5,6 @@
 #include "magazine.h"
 #include "pool.h"
 
-static int check_class(const struct quarry_pool *pool, u32 class_index)
-{
-	const u32 *sizes;
-	u32 classes = 0;
-
-	if (pool->kind == QUARRY_CORE_HEAP)
-		classes = quarry_core_size_classes(&sizes);
-	else if (quarry_magazine_cpus(pool))
-		classes = 1;
-	return class_index < classes ? 0 : -EINVAL;
-}
-
 /**
  * quarry_ioctl_refill() - QUARRY_IOC_REFILL
  * @call: the call
@@ -34,10 +22,10 @@ int quarry_ioctl_refill(struct quarry_call *call, void __user *user)
 		return err;
 	if (refill.flags)
 		return -EINVAL;
-	err = check_class(call->client->pool, refill.class_index);
-	if (!err)
-		err = quarry_client_refill(call->client, refill.class_index, &refill.offset,
-					   &refill.filled);
+	if (!quarry_class_bytes(call->client->pool, refill.class_index))
+		return -EINVAL;
+	err = quarry_client_refill(call->client, refill.class_index, &refill.offset,
+				   &refill.filled);
 	if (err)
 		return err;
 	err = QUARRY_ANSWER(user, &refill);
@@ -66,10 +54,10 @@ int quarry_ioctl_flush(struct quarry_call *call, void __user *user)
 		return err;
 	if (flush.flags & ~QUARRY_FLUSH_OBJECT)
 		return -EINVAL;
-	err = check_class(call->client->pool, flush.class_index);
+	if (!quarry_class_bytes(call->client->pool, flush.class_index))
+		return -EINVAL;
 	/* As for FREE: what cannot be answered is not done. */
-	if (!err)
-		err = QUARRY_ANSWER(user, &flush);
+	err = QUARRY_ANSWER(user, &flush);
 	if (err)
 		return err;
 	if (flush.flags & QUARRY_FLUSH_OBJECT)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * ALLOC, FREE, TRANSFER and SHARE: n objects a call; RESIZE: one range.
+ * ALLOC, RESERVE, FREE, TRANSFER and SHARE: n objects a call; RESIZE: one range.
  *
  * The whole array of offsets is read before the first object is touched, and
  * written after the last is granted: so a bad address refuses the call as a
@@ -33,26 +33,23 @@ static int outcome(struct quarry_call *call, int err, u32 done)
 	return done ? 0 : err;
 }
 
-static int check_alloc(const struct quarry_pool *pool, const struct quarry_alloc *alloc)
+/* Of an object that is asked for; @align becomes what 0 stands for. */
+static int check_object(const struct quarry_pool *pool, u64 size, u64 *align, u32 count)
 {
+	bool range = pool->kind == QUARRY_CORE_RANGE;
 	u64 product;
-	int err;
 
-	if (alloc->flags || alloc->reserved)
+	if (!size || !is_power_of_2(*align ?: QUARRY_GRAIN))
 		return -EINVAL;
-	if (!alloc->object_size || !is_power_of_2(alloc->align ?: QUARRY_GRAIN))
-		return -EINVAL;
-	err = check_count(alloc->count);
-	if (err)
-		return err;
-	if (check_mul_overflow(alloc->object_size, (u64)alloc->count, &product))
-		return -EOVERFLOW;
-	if (pool->kind == QUARRY_CORE_RANGE)
-		return alloc->object_size > pool->max_bytes ? -EFBIG : 0;
-	if (alloc->object_size > QUARRY_MAX_OBJECT || alloc->align > QUARRY_MAX_OBJECT)
-		return -EFBIG;
-	if (pool->kind == QUARRY_CORE_FIXED && alloc->object_size != pool->object_size)
+	if (count > QUARRY_MAX_BATCH)
 		return -EMSGSIZE;
+	if (check_mul_overflow(size, (u64)count, &product))
+		return -EOVERFLOW;
+	if (range ? size > pool->max_bytes : size > QUARRY_MAX_OBJECT || *align > QUARRY_MAX_OBJECT)
+		return -EFBIG;
+	if (pool->kind == QUARRY_CORE_FIXED && size != pool->object_size)
+		return -EMSGSIZE;
+	*align = max_t(u64, *align, range ? 1 : QUARRY_GRAIN);
 	return 0;
 }
 
@@ -67,12 +64,16 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 {
 	struct quarry_batch batch;
 	struct quarry_alloc alloc;
-	u64 start, align, least, *offsets;
+	u64 start, align, *offsets;
 	int err, fault;
 
 	err = QUARRY_FETCH(&alloc, user);
-	if (!err)
-		err = check_alloc(call->client->pool, &alloc);
+	if (err)
+		return err;
+	if (alloc.flags || alloc.reserved || !alloc.count)
+		return -EINVAL;
+	align = alloc.align;
+	err = check_object(call->client->pool, alloc.object_size, &align, alloc.count);
 	if (err)
 		return err;
 	err = quarry_batch_get(&batch, alloc.count, QUARRY_BATCH_TAKES);
@@ -80,8 +81,6 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 		return err;
 	offsets = batch.offsets;
 	start = trace_alloc_enabled() ? ktime_get_ns() : 0;
-	least = call->client->pool->kind == QUARRY_CORE_RANGE ? 1 : QUARRY_GRAIN;
-	align = max_t(u64, alloc.align, least);
 	err = quarry_client_alloc(call->client, alloc.object_size, align, alloc.count, offsets,
 				  &alloc.done);
 	if (alloc.done) {
@@ -103,6 +102,41 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 			    start ? ktime_get_ns() - start : 0);
 	quarry_batch_put(&batch);
 	return outcome(call, err, alloc.done);
+}
+
+/**
+ * quarry_ioctl_reserve() - QUARRY_IOC_RESERVE
+ * @call: the call
+ * @user: struct quarry_reservation of the caller
+ *
+ * Return: 0 or a negative errno.
+ */
+int quarry_ioctl_reserve(struct quarry_call *call, void __user *user)
+{
+	struct quarry_reservation reserve;
+	struct quarry_batch batch;
+	u64 align;
+	int err;
+
+	err = QUARRY_FETCH(&reserve, user);
+	if (err)
+		return err;
+	if (reserve.flags)
+		return -EINVAL;
+	align = reserve.align;
+	err = check_object(call->client->pool, reserve.object_size, &align, reserve.count);
+	/* As for FREE: what cannot be answered is not done. */
+	if (!err)
+		err = QUARRY_ANSWER(user, &reserve);
+	if (err)
+		return err;
+	err = quarry_batch_get(&batch, max(reserve.count, 1U), QUARRY_BATCH_TAKES);
+	if (err)
+		return err;
+	err = quarry_client_reserve(call->client, reserve.object_size, align, reserve.count,
+				    batch.offsets, &reserve.left);
+	quarry_batch_put(&batch);
+	return err ?: QUARRY_ANSWER(user, &reserve);
 }
 
 /**

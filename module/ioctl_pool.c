@@ -166,7 +166,7 @@ int quarry_ioctl_stat(struct quarry_call *call, void __user *user)
 	err = QUARRY_FETCH(&stat, user);
 	if (err)
 		return err;
-	if (stat.flags & ~QUARRY_STAT_ACK || memchr_inv(stat.reserved, 0, sizeof(stat.reserved)))
+	if (stat.flags & ~QUARRY_STAT_ACK || stat.reserved)
 		return -EINVAL;
 	/* Seeing is for all, acknowledging for the client alone. */
 	if (stat.flags & QUARRY_STAT_ACK && current->mm != client->mm)

@@ -100,6 +100,23 @@ u32 quarry_magazine_cpus(const struct quarry_pool *pool)
 		nr_cpu_ids : 0;
 }
 
+/**
+ * quarry_class_bytes() - what the objects of a size class take
+ * @pool: the pool
+ * @class_index: any number
+ *
+ * Context: any.
+ * Return: bytes; 0: no class of this pool's that has magazines.
+ */
+u32 quarry_class_bytes(const struct quarry_pool *pool, u32 class_index)
+{
+	const u32 *sizes;
+
+	if (pool->kind == QUARRY_CORE_HEAP)
+		return class_index < quarry_core_size_classes(&sizes) ? sizes[class_index] : 0;
+	return class_index == 0 && quarry_magazine_cpus(pool) ? pool->object_size : 0;
+}
+
 static unsigned int pages_of(unsigned int part)
 {
 	return part ? PIECE_PAGES : BASE_PAGES;

@@ -39,6 +39,7 @@ struct quarry_magazines {
 int quarry_magazines_init(void);
 void quarry_magazines_exit(void);
 u32 quarry_magazine_cpus(const struct quarry_pool *pool);
+u32 quarry_class_bytes(const struct quarry_pool *pool, u32 class_index);
 int quarry_magazines_open(struct quarry_client *client);
 void quarry_magazines_free(struct quarry_client *client);
 int quarry_magazines_map(struct quarry_client *client, struct vm_area_struct *vma);

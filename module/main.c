@@ -5,6 +5,7 @@
 
 #include "client.h"
 #include "each_cpu.h"
+#include "idle.h"
 #include "limits.h"
 #include "magazine.h"
 #include "pool.h"
@@ -20,11 +21,16 @@ static int __init quarry_init(void)
 	err = quarry_magazines_init();
 	if (err)
 		goto each_cpu;
+	err = quarry_idle_init();
+	if (err)
+		goto magazines;
 	quarry_debugfs_init();
 	err = quarry_chrdev_init();
 	if (!err)
 		return 0;
 	quarry_debugfs_exit();
+	quarry_idle_exit();
+magazines:
 	quarry_magazines_exit();
 each_cpu:
 	quarry_each_cpu_exit();
@@ -35,6 +41,8 @@ static void __exit quarry_exit(void)
 {
 	quarry_chrdev_exit();
 	quarry_debugfs_exit();
+	quarry_idle_exit();
+	quarry_regions_exit();
 	quarry_magazines_exit();
 	quarry_each_cpu_exit();
 	/* What was retired goes by RCU, and clients by calls of this module's. */

@@ -78,6 +78,7 @@ void quarry_pool_name(const struct quarry_pool *pool, char name[QUARRY_NAME_LEN]
 /* Undoes whatever of a pool there is; the parts are made in the reverse order. */
 static void free_pool(struct quarry_pool *pool)
 {
+	quarry_idle_remove(&pool->idle);
 	cancel_delayed_work_sync(&pool->recheck);
 	if (pool->core)
 		quarry_core_pool_destroy(pool->core, quarry_extent_forget);
@@ -250,6 +251,8 @@ int quarry_pool_create(const struct quarry_pool_config *config, struct quarry_po
 	err = fill_pool(pool, config->bytes);
 	if (err)
 		goto fail;
+	if (pool->kind == QUARRY_CORE_HEAP)
+		quarry_idle_add(&pool->idle, &quarry_regions_idle);
 	quarry_debugfs_add(pool);
 	trace_pool_create(pool->id, pool->kind, pool->pages << PAGE_SHIFT, pool->max_bytes,
 			  pool->name);

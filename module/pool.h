@@ -12,6 +12,7 @@
 #include <linux/gfp.h>
 #include <linux/irq_work.h>
 #include <linux/list.h>
+#include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/percpu_counter.h>
 #include <linux/refcount.h>
@@ -22,6 +23,7 @@
 #include <linux/xarray.h>
 
 #include <uapi/linux/quarry.h>
+#include "idle.h"
 #include "include/quarry_seam.h"
 
 /*
@@ -106,6 +108,8 @@ struct quarry_counts {
  * @magazine_bytes: memory of all clients' magazines
  * @wait: who polls
  * @wake: wakes @wait from where no lock of the scheduler may be taken
+ * @recheck: looks again at what I/O holds (held.c)
+ * @idle: heaps: gives back what they grew by and is idle
  * @dir: of debugfs
  */
 struct quarry_pool {
@@ -166,7 +170,8 @@ struct quarry_pool {
 
 	wait_queue_head_t wait;
 	struct irq_work wake;
-	struct delayed_work recheck; /* of what I/O holds (held.c) */
+	struct delayed_work recheck;
+	struct quarry_idle idle;
 	struct dentry *dir;
 };
 
@@ -204,6 +209,23 @@ struct quarry_pool_config {
 	const char *name;
 };
 
+/* The ids of drivers' heaps have this bit. */
+#define QUARRY_DRIVER_ID BIT_ULL(63)
+
+static_assert(offsetof(struct quarry_pool, id) == 0);
+
+/**
+ * quarry_pool_of() - what the core hands back to the hooks
+ * @os_pool: a pool, a driver's heap (both begin with their id), or NULL
+ *
+ * Context: any.
+ * Return: the pool; NULL: it is none.
+ */
+static inline struct quarry_pool *quarry_pool_of(void *os_pool)
+{
+	return os_pool && !(*(u64 *)os_pool & QUARRY_DRIVER_ID) ? os_pool : NULL;
+}
+
 int quarry_pool_create(const struct quarry_pool_config *config, struct quarry_pool **made);
 struct quarry_pool *quarry_pool_get(struct quarry_pool *pool);
 void quarry_pool_put(struct quarry_pool *pool);
@@ -219,8 +241,10 @@ void quarry_pool_name(const struct quarry_pool *pool, char name[QUARRY_NAME_LEN]
  * @pages: how many
  * @offset: bytes from the pool's start
  * @zone: as it was asked for
+ * @grown: because an allocation needed it: memory pressure may take it back
  * @leaving: being removed: no further page of it is handed out
  * @mm: whose RLIMIT_MEMLOCK counts it, grabbed; NULL: nobody's
+ * @gone: given back in reclaim, and still counted by @mm
  */
 struct quarry_extent {
 	struct rcu_head rcu;
@@ -229,8 +253,10 @@ struct quarry_extent {
 	unsigned long pages;
 	u64 offset;
 	enum quarry_core_zone zone;
+	bool grown;
 	bool leaving;
 	struct mm_struct *mm;
+	struct llist_node gone;
 };
 
 u64 quarry_pool_growths(struct quarry_pool *pool);
@@ -240,6 +266,8 @@ int quarry_regions_add(struct quarry_pool *pool, enum quarry_core_zone zone, int
 int quarry_region_remove(struct quarry_pool *pool, u64 offset, u64 *pages);
 struct page *quarry_page_find(struct quarry_pool *pool, u64 offset);
 struct page *quarry_page_of(struct quarry_pool *pool, u64 offset);
+void quarry_regions_exit(void);
+extern const struct quarry_idle_ops quarry_regions_idle;
 void quarry_held_init(struct quarry_pool *pool);
 void quarry_extent_forget(void *os_pool, void *cookie);
 
@@ -247,6 +275,9 @@ void quarry_extent_forget(void *os_pool, void *cookie);
 struct inode *quarry_poolfs_inode(void);
 void quarry_poolfs_put(struct inode *inode);
 struct file *quarry_poolfs_file(struct quarry_pool *pool, const struct file_operations *fops);
+
+/* debugfs.c */
+struct dentry *quarry_debugfs_heaps(void);
 
 /* stat.c */
 void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,

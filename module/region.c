@@ -95,7 +95,7 @@ static void uncharge_bytes(struct quarry_pool *pool, enum quarry_core_zone zone,
 
 /* One region of exactly @pages pages. Under pool->grow. */
 static int add_region(struct quarry_pool *pool, enum quarry_core_zone zone, int node,
-		      unsigned long pages, struct budget *budget, u64 *offset)
+		      unsigned long pages, bool grown, struct budget *budget, u64 *offset)
 {
 	struct quarry_extent *extent;
 	int err;
@@ -113,6 +113,7 @@ static int add_region(struct quarry_pool *pool, enum quarry_core_zone zone, int 
 		goto free;
 	extent->pages = pages;
 	extent->zone = zone;
+	extent->grown = grown;
 	extent->mm = budget->mm;
 	/* Its first slab may be made at once: the class table must reach so far. */
 	err = quarry_errno(quarry_core_region_place(pool->core, pages, offset));
@@ -224,7 +225,8 @@ int quarry_pool_grow(struct quarry_pool *pool, u64 needed, u64 seen)
 	if (pool->growths == seen) {
 		pages = min(pages, pool->max_pages - pool->pages);
 		do {
-			err = add_region(pool, pool->zone, pool->node, pages, &budget, &offset);
+			err = add_region(pool, pool->zone, pool->node, pages, true, &budget,
+					 &offset);
 			pages = smaller(pages, needed);
 		} while (err && pages);
 	}
@@ -277,7 +279,7 @@ int quarry_regions_add(struct quarry_pool *pool, enum quarry_core_zone zone, int
 			err = -EINTR;
 			break;
 		}
-		err = add_region(pool, zone, node, size, &budget, &offset);
+		err = add_region(pool, zone, node, size, false, &budget, &offset);
 		if (err) {
 			most = smaller(size, 1);
 			continue;
@@ -347,19 +349,36 @@ static bool extent_unused(const struct quarry_extent *extent)
 }
 
 /*
- * From now on no fault hands out a page of this extent, and what faults had
- * handed out is mapped and taken out again, or shows in the page's count.
+ * A grace period after @leaving was set no fault hands out a page of this extent, and what
+ * faults had handed out is mapped and taken out again, or shows in the page's count.
  */
 static bool withdraw_extent(struct quarry_pool *pool, struct quarry_extent *extent)
 {
-	WRITE_ONCE(extent->leaving, true);
-	synchronize_rcu();
 	unmap_mapping_range(pool->inode->i_mapping, extent->offset,
 			    (loff_t)extent->pages << PAGE_SHIFT, 1);
 	if (extent_unused(extent))
 		return true;
 	WRITE_ONCE(extent->leaving, false);
 	return false;
+}
+
+/*
+ * An extent that the core has isolated leaves the pool, unless somebody uses a page of it.
+ * Under pool->grow, a grace period after @leaving was set.
+ */
+static bool take_out(struct quarry_pool *pool, struct quarry_extent *extent)
+{
+	lockdep_assert_held(&pool->grow);
+	if (!withdraw_extent(pool, extent)) {
+		quarry_core_region_restore(pool->core, extent->offset);
+		return false;
+	}
+	quarry_core_region_remove(pool->core, extent->offset);
+	list_del(&extent->link);
+	WRITE_ONCE(pool->pages, pool->pages - extent->pages);
+	atomic64_inc(&pool->epoch);
+	trace_region_remove(pool->id, extent->offset, (u64)extent->pages << PAGE_SHIFT);
+	return true;
 }
 
 static int remove_region(struct quarry_pool *pool, u64 offset, u64 *pages)
@@ -380,16 +399,10 @@ static int remove_region(struct quarry_pool *pool, u64 offset, u64 *pages)
 	if (err)
 		goto out;
 	extent = region.cookie;
-	if (!withdraw_extent(pool, extent)) {
-		quarry_core_region_restore(pool->core, offset);
+	WRITE_ONCE(extent->leaving, true);
+	synchronize_rcu();
+	if (!take_out(pool, extent))
 		err = -EBUSY;
-		goto out;
-	}
-	quarry_core_region_remove(pool->core, offset);
-	list_del(&extent->link);
-	WRITE_ONCE(pool->pages, pool->pages - extent->pages);
-	atomic64_inc(&pool->epoch);
-	trace_region_remove(pool->id, offset, (u64)extent->pages << PAGE_SHIFT);
 out:
 	mutex_unlock(&pool->grow);
 	if (err)
@@ -419,6 +432,126 @@ int quarry_region_remove(struct quarry_pool *pool, u64 offset, u64 *pages)
 	if (err == -EBUSY && quarry_pool_relieve(pool))
 		err = remove_region(pool, offset, pages);
 	return err;
+}
+
+/* ---- memory pressure: regions that the pool grew by, and that are idle ---- */
+
+static bool may_go(const struct quarry_extent *extent, int node)
+{
+	return extent->grown && page_to_nid(extent->first) == node;
+}
+
+static bool is_free(struct quarry_pool *pool, const struct quarry_extent *extent)
+{
+	return quarry_core_region_free(pool->core, extent->offset) == extent->pages;
+}
+
+static unsigned long count_idle(struct quarry_idle *idle, int node, unsigned long *candidates)
+{
+	struct quarry_pool *pool = container_of(idle, struct quarry_pool, idle);
+	struct quarry_extent *extent;
+	unsigned long pages = 0;
+
+	if (!mutex_trylock(&pool->grow))
+		return 0;
+	list_for_each_entry(extent, &pool->regions, link) {
+		if (!may_go(extent, node))
+			continue;
+		*candidates += extent->pages;
+		if (is_free(pool, extent))
+			pages += extent->pages;
+	}
+	mutex_unlock(&pool->grow);
+	return pages;
+}
+
+static LLIST_HEAD(gone_extents);
+
+/* What reclaim gave back: its owner's mmap_lock may have been held there. */
+static void uncharge_gone(struct work_struct *work)
+{
+	struct quarry_extent *extent, *next;
+
+	llist_for_each_entry_safe(extent, next, llist_del_all(&gone_extents), gone) {
+		quarry_memlock_uncharge(extent->mm, extent->pages);
+		mmdrop(extent->mm);
+		kfree_rcu(extent, rcu);
+	}
+}
+
+static DECLARE_WORK(uncharge_work, uncharge_gone);
+
+static void free_in_reclaim(struct quarry_pool *pool, struct quarry_extent *extent)
+{
+	free_pages_of(extent->first, extent->pages);
+	uncharge_bytes(pool, extent->zone, extent->pages);
+	if (!extent->mm) {
+		kfree_rcu(extent, rcu);
+		return;
+	}
+	llist_add(&extent->gone, &gone_extents);
+	queue_work(system_unbound_wq, &uncharge_work);
+}
+
+static unsigned long give_idle(struct quarry_idle *idle, int node, unsigned long pages)
+{
+	struct quarry_pool *pool = container_of(idle, struct quarry_pool, idle);
+	struct quarry_core_region region;
+	struct quarry_extent *extent, *next;
+	unsigned long leaving = 0, given = 0;
+	LIST_HEAD(out);
+
+	if (!mutex_trylock(&pool->grow))
+		return 0;
+	list_for_each_entry(extent, &pool->regions, link) {
+		if (extent->pages > pages - leaving || !may_go(extent, node) ||
+		    !is_free(pool, extent) ||
+		    quarry_core_region_isolate(pool->core, extent->offset, &region))
+			continue;
+		WRITE_ONCE(extent->leaving, true);
+		leaving += extent->pages;
+	}
+	/* One grace period for all of them. */
+	if (leaving)
+		synchronize_rcu();
+	list_for_each_entry_safe(extent, next, &pool->regions, link)
+		if (extent->leaving && take_out(pool, extent))
+			list_add(&extent->link, &out);
+	mutex_unlock(&pool->grow);
+	list_for_each_entry_safe(extent, next, &out, link) {
+		given += extent->pages;
+		free_in_reclaim(pool, extent);
+	}
+	return given;
+}
+
+static void trim(struct quarry_idle *idle)
+{
+	struct quarry_pool *pool = container_of(idle, struct quarry_pool, idle);
+	u64 slots, slabs;
+
+	quarry_pool_relieve(pool);
+	/* To an audit it is a call. */
+	atomic64_inc(&pool->looks);
+	quarry_core_pool_drain(pool->core, &slots, &slabs);
+	atomic64_inc(&pool->looked);
+}
+
+/* How a heap gives back what it grew by. */
+const struct quarry_idle_ops quarry_regions_idle = {
+	.count = count_idle,
+	.scan = give_idle,
+	.trim = trim,
+};
+
+/**
+ * quarry_regions_exit() - what was given back in reclaim is settled when this returns
+ *
+ * Context: task; no pool is left.
+ */
+void quarry_regions_exit(void)
+{
+	flush_work(&uncharge_work);
 }
 
 /**

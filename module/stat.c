@@ -69,6 +69,7 @@ void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,
 	stat->reaped_bytes = atomic64_read(&pool->reaped_bytes);
 	stat->shares = core.shares;
 	stat->held_bytes = core.held_bytes;
+	stat->reserve_objects = core.aside;
 	stat->corruptions = atomic64_read(&pool->corruptions);
 	stat->client_limit = pool->client_limit;
 	stat->refills = counts.refills;

@@ -8,4 +8,5 @@
 #include "seam/heap.cpp"
 #include "seam/object.cpp"
 #include "seam/reserve.cpp"
+#include "seam/aside.cpp"
 #include "seam/batches.cpp"

@@ -95,6 +95,14 @@ QUARRY_ABI_FIELD(quarry_alloc, error, 32, 4);
 QUARRY_ABI_FIELD(quarry_alloc, reserved, 36, 4);
 QUARRY_ABI_FIELD(quarry_alloc, offsets, 40, 8);
 
+QUARRY_ABI_STRUCT(quarry_reservation, 32, left);
+QUARRY_ABI_FIELD(quarry_reservation, size, 0, 4);
+QUARRY_ABI_FIELD(quarry_reservation, flags, 4, 4);
+QUARRY_ABI_FIELD(quarry_reservation, object_size, 8, 8);
+QUARRY_ABI_FIELD(quarry_reservation, align, 16, 8);
+QUARRY_ABI_FIELD(quarry_reservation, count, 24, 4);
+QUARRY_ABI_FIELD(quarry_reservation, left, 28, 4);
+
 QUARRY_ABI_STRUCT(quarry_free, 32, offsets);
 QUARRY_ABI_FIELD(quarry_free, size, 0, 4);
 QUARRY_ABI_FIELD(quarry_free, flags, 4, 4);
@@ -180,7 +188,8 @@ QUARRY_ABI_FIELD(quarry_stat, magazine_bytes, 248, 8);
 QUARRY_ABI_FIELD(quarry_stat, unreachable, 256, 8);
 QUARRY_ABI_FIELD(quarry_stat, shares, 264, 8);
 QUARRY_ABI_FIELD(quarry_stat, held_bytes, 272, 8);
-QUARRY_ABI_FIELD(quarry_stat, reserved, 280, 16);
+QUARRY_ABI_FIELD(quarry_stat, reserve_objects, 280, 8);
+QUARRY_ABI_FIELD(quarry_stat, reserved, 288, 8);
 
 QUARRY_ABI_STRUCT(quarry_verify, 112, first);
 QUARRY_ABI_FIELD(quarry_verify, size, 0, 4);
@@ -247,5 +256,6 @@ static_assert(QUARRY_IOC_RESIZE == 0xe90b, "QUARRY_IOC_RESIZE");
 static_assert(QUARRY_IOC_REFILL == 0xe90c, "QUARRY_IOC_REFILL");
 static_assert(QUARRY_IOC_FLUSH == 0xe90d, "QUARRY_IOC_FLUSH");
 static_assert(QUARRY_IOC_SHARE == 0xe90e, "QUARRY_IOC_SHARE");
+static_assert(QUARRY_IOC_RESERVE == 0xe90f, "QUARRY_IOC_RESERVE");
 
 #endif /* QUARRY_ABI_LAYOUT_H */

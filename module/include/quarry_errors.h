@@ -34,7 +34,8 @@
 	X(NEEDS_PAGES, EAGAIN, "the pool must grow first")                     \
 	X(CANNOT_GROW, ENOSPC, "the object cannot be resized in place")         \
 	X(HELD, EEXIST, "the receiver holds the object already")               \
-	X(OUT_OF_NODES, ENOSR, "as many ranges are live as there can be")
+	X(OUT_OF_NODES, ENOSR, "as many ranges are live as there can be")       \
+	X(RESERVES_FULL, EXFULL, "the client has as much set aside as it can")
 
 /* 0 is success; entries that can fail return one of these (positive). */
 enum quarry_error {

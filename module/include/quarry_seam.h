@@ -16,7 +16,7 @@
  * LOCK ORDER (outermost first; `enum quarry_lock_rank` below). mmap_lock ranks
  * before all of them: no user memory is touched under any of these. Two locks
  * of one rank are never held together. Memory is never allocated under one.
- *   shim:  pool->grow (mutex) > client->calls (rwsem, two only in order of id)
+ *   shim:  client->reserving > pool->grow (mutexes) > client->calls (rwsem, two in order of id)
  *   core:  REGIONS > DEPOT > CLASS > CLIENT > OVERFLOW > PAGES > OBJECTS
  */
 #ifndef QUARRY_SEAM_H
@@ -271,6 +271,8 @@ int quarry_core_region_place(struct quarry_core_pool *pool, uint64_t pages, uint
  */
 int quarry_core_region_isolate(struct quarry_core_pool *pool, uint64_t offset,
 			       struct quarry_core_region *region);
+/* Pages of the region at `offset` that are free; a hint. Context: any. */
+uint64_t quarry_core_region_free(struct quarry_core_pool *pool, uint64_t offset);
 void quarry_core_region_restore(struct quarry_core_pool *pool, uint64_t offset);
 void quarry_core_region_remove(struct quarry_core_pool *pool, uint64_t offset);
 /*
@@ -404,6 +406,28 @@ void quarry_core_magazines_drain(struct quarry_core_client *client, int pressure
 void quarry_core_magazines_drain_all(struct quarry_core_pool *pool, int pressure,
 				     struct quarry_core_drained *drained);
 
+/*
+ * What a client has set aside, so that its next allocations cannot fail: pool/reserves.hpp.
+ * Requests that the pool serves alike share it. It counts as the client's; its reap takes it
+ * back. Calls of prepare, put and lower for one client are serialised by the caller, and put
+ * is for as many as prepare was. Context of all: task, no lock; prepare and lower may sleep.
+ *
+ * left: how many are set aside. Errors: INVALID, TOO_LARGE, WRONG_SIZE.
+ * prepare: room for `more`. Errors: those; NO_MEMORY; RESERVES_FULL (64 sizes, 16384 objects).
+ * put: objects that alloc has just granted. draw: up to `count` of them; answers how many.
+ * lower: frees up to 128 of those beyond `keep`; answers how many are left.
+ */
+int quarry_core_aside_left(struct quarry_core_client *client, uint64_t size, uint64_t align,
+			   uint32_t *left);
+int quarry_core_aside_prepare(struct quarry_core_client *client, uint64_t size, uint64_t align,
+			      uint32_t more);
+void quarry_core_aside_put(struct quarry_core_client *client, uint64_t size, uint64_t align,
+			   const uint64_t *offsets, uint32_t count);
+uint32_t quarry_core_aside_draw(struct quarry_core_client *client, uint64_t size, uint64_t align,
+				uint32_t count, uint64_t *offsets);
+uint32_t quarry_core_aside_lower(struct quarry_core_client *client, uint64_t size,
+				 uint64_t align, uint32_t keep);
+
 struct quarry_core_class_stat {
 	uint32_t size;
 	uint32_t slabs;
@@ -423,8 +447,8 @@ struct quarry_core_stat {
 	uint32_t clients;
 	uint32_t classes;
 	uint32_t shares;	/* records of holders of shared objects */
+	uint32_t aside;		/* objects that clients have set aside */
 	uint64_t held_bytes;	/* that nobody owns and I/O holds */
-	uint32_t reserved;
 };
 
 /* Context: task. `classes` has room for `count` (of `stat->classes`). */
@@ -471,6 +495,10 @@ int quarry_core_heap_add_region(struct quarry_core_heap *heap, uint64_t first_pa
 				uint64_t pages, enum quarry_core_zone zone);
 /* Errors: NOT_FOUND, BUSY. */
 int quarry_core_heap_remove_region(struct quarry_core_heap *heap, uint64_t first_page);
+/* The same, without a drain: needs no memory and waits for no CPU. Errors: as there. */
+int quarry_core_heap_remove_idle(struct quarry_core_heap *heap, uint64_t first_page);
+/* Pages of the region at `first_page` that are free; a hint. Context: any. */
+uint64_t quarry_core_heap_free_in(struct quarry_core_heap *heap, uint64_t first_page);
 /*
  * Any size up to 2^20 pages. Context: by `context`. Errors: INVALID, TOO_LARGE,
  * NO_MEMORY, POOL_FULL, UNINITIALISED (no region).
@@ -539,18 +567,12 @@ struct quarry_core_reserve {
 	uint64_t storage[16];
 };
 
-/*
- * `count` blocks (1..64) of `block_bytes` (1..4 MiB) from `base` on, all free.
- * Errors: INVALID, TOO_LARGE.
- */
+/* 1..64 blocks of 1 B..4 MiB from `base` on, all free. Errors: INVALID, TOO_LARGE. */
 int quarry_core_reserve_init(struct quarry_core_reserve *reserve, void *base,
 			     uint64_t block_bytes, uint64_t count);
 /* A block that is the caller's from here on, with whatever it held; NULL: all are out. */
 void *quarry_core_reserve_take(struct quarry_core_reserve *reserve);
-/*
- * Errors: INVALID (NULL), OUT_OF_RANGE (not of this reserve), MISALIGNED (inside a block),
- * ALREADY_FREE; then nothing has changed.
- */
+/* Errors: INVALID (NULL), OUT_OF_RANGE (no block of it), MISALIGNED, ALREADY_FREE. */
 int quarry_core_reserve_give(struct quarry_core_reserve *reserve, void *block);
 /* Blocks that are free. */
 uint64_t quarry_core_reserve_left(const struct quarry_core_reserve *reserve);

@@ -84,7 +84,9 @@ protected:
     }
     Reaper<P>::Taken reap(TestClient& c) {
         const auto taken = Reaper<P>(*pool).reap(c);
+        auto* reserves = c.reserves.load();
         pool->clients().remove(c);
+        if (reserves) Reserves<P>::retire(reserves);
         return taken;
     }
     void verify() {

@@ -43,7 +43,8 @@ planted_is_seen() {
 
 [ -e "$module" ] || { echo "kill: $module is missing: make module" && exit 1; }
 insmod "$module"
-run_program $(((kills + 49) / 50)) "$programs/kill" "$@"
+# From 500 kills on there is a result for the places that they landed in, too.
+run_program $(((kills + 49) / 50 + (kills >= 500))) "$programs/kill" "$@"
 which=fast
 [ "$kills" -lt 10000 ] || which=all
 run_program 6 "$programs/each_instruction" "$programs/each_instruction.list" "$which"

@@ -3,19 +3,19 @@
 KILLS      ?= 10000
 KILL_SHORT := 500
 
-$(BUILD)/vm/stress/kill: selftests/stress/kill.c $(VM_HEADERS) $(BUILD)/vm/kselftest/.done
-	@mkdir -p $(@D)
-	gcc $(VM_CFLAGS) -o $@ $<
-
 # Each instruction of these parts of libquarry, and of the inlined calls in the program itself. `planted`:
 # its sequences end before they commit, which must be seen.
 EACH         := $(BUILD)/vm/stress/each_instruction
 EACH_OBJECTS := $(addprefix $(TOOLS_LIB)/,slow.o objects.o section.o)
 EACH_CFLAGS   = -Itools/libquarry/include -Itools/libquarry/src $(VM_CFLAGS)
-EACH_DEPS    := selftests/stress/each_instruction.c $(TOOLS_LIB)/libquarry.a $(BUILD)/vm/kselftest/.done \
+KILL_DEPS    := $(TOOLS_LIB)/libquarry.a $(BUILD)/vm/kselftest/.done $(VM_HEADERS) \
 	$(wildcard tools/libquarry/include/quarry/*.h tools/libquarry/src/*.h)
+EACH_DEPS    := selftests/stress/each_instruction.c $(KILL_DEPS)
 EACH_PLANT   := "movq $$0, %%fs:8(%[rseq])\n\t"
 
+$(BUILD)/vm/stress/kill: selftests/stress/kill.c $(KILL_DEPS)
+	@mkdir -p $(@D)
+	gcc $(EACH_CFLAGS) -o $@ $< $(TOOLS_LIB)/libquarry.a
 $(EACH): $(EACH_DEPS)
 	@mkdir -p $(@D)
 	gcc $(EACH_CFLAGS) -o $@ $< $(TOOLS_LIB)/libquarry.a

@@ -60,6 +60,9 @@ static const struct {
 	{ QUARRY_IOC_STAT, sizeof(struct quarry_stat), 0, offsetof(struct quarry_stat, reserved) },
 	{ QUARRY_IOC_VERIFY, sizeof(struct quarry_verify), 0, 0 },
 	{ QUARRY_IOC_RESIZE, sizeof(struct quarry_resize), 0, 0 },
+	{ QUARRY_IOC_SHARE, sizeof(struct quarry_transfer), 0,
+	  offsetof(struct quarry_transfer, reserved) },
+	{ QUARRY_IOC_RESERVE, sizeof(struct quarry_reservation), 0, 0 },
 };
 #define CALLS (sizeof(kCalls) / sizeof(kCalls[0]))
 
@@ -133,7 +136,7 @@ TEST_F(calls, a_structure_beyond_a_page_is_e2big)
 
 /* A pool of its own for one call that would succeed, and that call's structure. */
 struct trial {
-	struct pool pool;
+	struct pool pool, peer;
 	int control;
 	uint64_t object;
 	uint64_t room;
@@ -146,6 +149,7 @@ struct trial {
 		struct quarry_transfer transfer;
 		struct quarry_region region;
 		struct quarry_resize resize;
+		struct quarry_reservation reserve;
 	} s;
 };
 
@@ -193,8 +197,18 @@ static int begin_trial(struct trial *t, size_t i)
 		t->s.resize.object_size = 64;
 		t->s.resize.offset = t->object;
 		break;
+	case QUARRY_IOC_SHARE:
+		err = join(&t->peer, t->pool.fd, 1);
+		t->s.transfer.to_client = t->peer.client;
+		t->s.transfer.count = 1;
+		t->s.transfer.offsets = (uintptr_t)&t->object;
+		break;
+	case QUARRY_IOC_RESERVE:
+		t->s.reserve.object_size = 64;
+		t->s.reserve.count = 3;
+		break;
 	}
-	return 0;
+	return err;
 }
 
 static int try_call(struct trial *t, size_t i, void *structure)
@@ -216,6 +230,8 @@ static void end_trial(struct trial *t, size_t i)
 		close(t->s.create.fd);
 	if (kCalls[i].request == QUARRY_IOC_JOIN)
 		close(((struct quarry_join *)&t->s)->fd);
+	if (kCalls[i].request == QUARRY_IOC_SHARE)
+		leave(&t->peer);
 	leave(&t->pool);
 	close(t->control);
 }

@@ -189,6 +189,15 @@ static inline int64_t alloc_one(struct pool *p, uint64_t size)
 	return n < 0 ? n : (int64_t)offset;
 }
 
+/* How many are set aside then, or the negative errno. */
+static inline int reserve_n(struct pool *p, uint64_t size, uint64_t align, uint32_t n)
+{
+	struct quarry_reservation r = { .size = sizeof(r), .object_size = size, .align = align, .count = n };
+	int err = call(p->fd, QUARRY_IOC_RESERVE, &r);
+
+	return err ? err : (int)r.left;
+}
+
 static inline int free_n(struct pool *p, uint32_t n, const uint64_t *offsets)
 {
 	struct quarry_free f = { .size = sizeof(f), .count = n, .offsets = (uintptr_t)offsets };

@@ -120,6 +120,7 @@ Report report_of(const struct quarry_stat& stat) {
         {"transfers", stat.transfers},
         {"shares", stat.shares},
         {"held_bytes", stat.held_bytes},
+        {"reserve_objects", stat.reserve_objects},
         {"reaps", stat.reaps},
         {"late_reaps", stat.late_reaps},
         {"reaped_objects", stat.reaped_objects},

@@ -53,12 +53,18 @@ std::string debugfs_root() {
     return elsewhere ? elsewhere : "/sys/kernel/debug/quarry";
 }
 
+// Beside pools, whose folders are their ids, there is one of drivers' heaps.
+static bool is_pool(const std::string& name) {
+    return name.find_first_not_of("0123456789") == std::string::npos;
+}
+
 bool debugfs_pools(std::vector<std::string>& folders, Exit& why) {
     std::error_code error;
     const std::string root = debugfs_root();
     for (std::filesystem::directory_iterator entry(root, error), end; !error && entry != end;
          entry.increment(error))
-        if (entry->is_directory(error)) folders.push_back(entry->path().filename());
+        if (const std::string name = entry->path().filename(); is_pool(name) && entry->is_directory(error))
+            folders.push_back(name);
     if (error) {
         const bool closed = error.value() == EACCES || error.value() == EPERM;
         complain("%s: %s: %s", root.c_str(), error.message().c_str(),

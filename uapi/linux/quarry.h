@@ -17,7 +17,7 @@
  * 2. The client area
  *    Every client maps its client area (mmap at QUARRY_CLIENT_AREA_OFFSET,
  *    exactly client_area_bytes long, MAP_SHARED) before its first ALLOC,
- *    TRANSFER, SHARE, RESIZE or receipt of objects; until then those calls
+ *    TRANSFER, SHARE, RESIZE, RESERVE or receipt of objects; until then those calls
  *    are ENOTCONN. The area is struct quarry_client_area. It cannot be split, moved or resized,
  *    is not inherited by fork and not written to core dumps. The kernel never
  *    believes what it reads there.
@@ -60,6 +60,11 @@
  *    more than a quarter of the pool's maximum be held is EBUSY, and the object
  *    stays its owner's; what a dead client leaves is held in any case. TRANSFER
  *    and SHARE ask nobody: they are their owner's word.
+ *
+ *    What a heap grew by because an allocation needed it goes back to the system
+ *    when that is short of memory, a whole region at a time of which nothing is
+ *    in use; @bytes of POOL_CREATE and what REGION_ADD brought stays. The pool grows
+ *    again as it needs. Who must not fail then has set aside what it needs (8).
  *
  * 6. Magazines
  *    Behind the head of a client's area lies a block for every CPU that may ever
@@ -131,6 +136,16 @@
  *    holders free it by a call, and what a client puts there all the same is refused when
  *    it is flushed or drained. Not for ranges.
  *
+ * 8. Reserves
+ *    RESERVE sets objects of one size aside for its caller, so that its next allocations of
+ *    that size cannot fail, by ALLOC or REFILL: when nothing else can be had, for want of
+ *    memory, of room or within a limit, they draw on it. Requests that the pool serves by
+ *    objects of the same bytes and alignment share it. What is set aside is granted: it counts
+ *    as the caller's, against its limit, and is back when it dies. Nobody is told which
+ *    objects these are: to a FREE, TRANSFER, SHARE or RESIZE that names one it is free
+ *    (EALREADY), and no drain takes it for another client. What a client gets hold of all the
+ *    same, by writing it into its own magazine, it loses from its reserve.
+ *
  * CALLS
  *    Each call takes a structure whose first member is its size in bytes, so
  *    that either side may be the newer one: a size below the first version is
@@ -172,6 +187,7 @@
  *    ENOMEM      the kernel has no memory (or the memory cgroup's limit is met)
  *    ENOSPC      the pool is full and may not grow; RESIZE: not in its place
  *    ENOSR       as many ranges are live as the pool can have
+ *    EXFULL      RESERVE: the client has objects of 64 sizes set aside, or 16384 of them
  *    ERANGE      an offset at or above max_bytes
  *    ENXIO       an offset that no region holds
  *    EBADSLT     an offset inside the pool that is no object's start
@@ -237,6 +253,7 @@
 #define QUARRY_IOC_REFILL		_IO(QUARRY_IOC_TYPE, 0x0c)
 #define QUARRY_IOC_FLUSH		_IO(QUARRY_IOC_TYPE, 0x0d)
 #define QUARRY_IOC_SHARE		_IO(QUARRY_IOC_TYPE, 0x0e)
+#define QUARRY_IOC_RESERVE		_IO(QUARRY_IOC_TYPE, 0x0f)
 
 /* INFO: `features`. */
 #define QUARRY_FEATURE_HEAP		(1ULL << 0)
@@ -245,6 +262,7 @@
 #define QUARRY_FEATURE_LOWMEM		(1ULL << 3)
 #define QUARRY_FEATURE_RANGE		(1ULL << 4)
 #define QUARRY_FEATURE_MAGAZINES	(1ULL << 5)
+#define QUARRY_FEATURE_RESERVE		(1ULL << 6)
 
 /**
  * struct quarry_info - QUARRY_IOC_INFO, on either kind of descriptor
@@ -405,6 +423,28 @@ struct quarry_alloc {
 	__s32 error;
 	__u32 reserved;
 	__u64 offsets;
+};
+
+/**
+ * struct quarry_reservation - QUARRY_IOC_RESERVE: so many objects are set aside (head of this
+ *	file, 8), no more and no fewer
+ * @size: in: sizeof(struct quarry_reservation)
+ * @flags: in: 0
+ * @object_size: in: as of ALLOC
+ * @align: in: as of ALLOC
+ * @count: in: 0..QUARRY_MAX_BATCH: what was set aside beyond it is freed, what is missing
+ *	granted. It is not kept up: what is drawn is gone from it
+ * @left: out: how many are set aside
+ *
+ * Errors: those of ALLOC, but for its count of 0; EXFULL. Then as many are set aside as before.
+ */
+struct quarry_reservation {
+	__u32 size;
+	__u32 flags;
+	__u64 object_size;
+	__u64 align;
+	__u32 count;
+	__u32 left;
 };
 
 /**
@@ -619,6 +659,7 @@ struct quarry_class_stat {
  * @shares: out: of shared objects, one for each that holds it
  * @held_bytes: out: that nobody owns, and I/O into them holds (QUARRY_POOL_HOLD_PINNED);
  *    neither in @free_bytes nor in @used_bytes
+ * @reserve_objects: out: of @objects, what clients have set aside (RESERVE)
  * @reserved: 0
  */
 struct quarry_stat {
@@ -658,7 +699,8 @@ struct quarry_stat {
 	__u64 unreachable;
 	__u64 shares;
 	__u64 held_bytes;
-	__u64 reserved[2];
+	__u64 reserve_objects;
+	__u64 reserved;
 };
 
 /**

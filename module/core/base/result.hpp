@@ -42,6 +42,7 @@ enum class [[nodiscard]] Error : unsigned char {
     needs_pages = QUARRY_E_NEEDS_PAGES,
     cannot_grow = QUARRY_E_CANNOT_GROW,
     out_of_nodes = QUARRY_E_OUT_OF_NODES,
+    reserves_full = QUARRY_E_RESERVES_FULL,
 };
 
 constexpr bool ok(Error e) { return e == Error::none; }

@@ -93,6 +93,11 @@ public:
     Error remove_region(PageNumber first) {
         if (!ready_) return Error::uninitialised;
         drain();
+        return remove_idle_region(first);
+    }
+    // The same with what caches keep left where it is. Takes no memory, waits for no CPU.
+    Error remove_idle_region(PageNumber first) {
+        if (!ready_) return Error::uninitialised;
         log<P>(os_, "region to be removed: page", value(first));
         if (const Error e = buddy_.isolate_region(first); !ok(e)) return e;
         choose_home(value(first));  // readers that still use it keep it from being freed

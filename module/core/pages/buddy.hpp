@@ -142,6 +142,15 @@ public:
         return Error::none;
     }
 
+    // Pages of a region that are in the free lists; a hint. Context: any.
+    u64 free_in(PageNumber first) {
+        ReadGuard<P> reader;
+        const Region* region = regions_.find(value(first));
+        if (!region || region->first != value(first)) return 0;
+        Guard guard(lock_);
+        return region->free;
+    }
+
     // ---- lookups ----
 
     // (reader) The region that holds this page, or null.

@@ -42,6 +42,8 @@ struct PoolRefusal {
 
 template <Platform P>
 class ClientMagazines;  // client_magazines.hpp
+template <Platform P>
+class Reserves;  // reserves.hpp
 
 // Aligned, so that neighbours in a page share no line: each is its own task's.
 template <Platform P>
@@ -114,6 +116,7 @@ public:
     u32 shares = 0;             // the first of its records there (shares.hpp), under their lock
     u32 slab_hint[kClasses];    // page of the slab last granted from, under its class lock
     std::atomic<ClientMagazines<P>*> magazines{nullptr};  // set once; null: it has none
+    std::atomic<Reserves<P>*> reserves{nullptr};          // likewise; under `lock`
 
 private:
     u64 id_;

@@ -45,7 +45,7 @@ struct MagazineCensus {
     };
     std::atomic<u64> armed{0};  // that may hold something
     std::atomic<u64> drains{0};
-    std::atomic<u64> meta_bytes{0};
+    std::atomic<u64> meta_bytes{0};  // and of reserves
     std::atomic<Cursor*> cursors{nullptr};  // one a CPU; made with the first magazines
 };
 

@@ -10,7 +10,7 @@
 #pragma once
 
 #include "../slabs/slab_audit.hpp"
-#include "pool.hpp"
+#include "reserves.hpp"
 
 namespace quarry {
 
@@ -187,6 +187,9 @@ private:
                     bytes += client->bytes();
                     const auto* magazines = client->magazines.load(std::memory_order_acquire);
                     if (const char* what = magazines ? magazines->fault(armed) : nullptr)
+                        audit_.fault(what, client->id());
+                    const auto* aside = client->reserves.load(std::memory_order_acquire);
+                    if (const char* what = aside ? aside->fault() : nullptr)
                         audit_.fault(what, client->id());
                 }
             }

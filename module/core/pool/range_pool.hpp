@@ -133,6 +133,14 @@ public:
         return g;
     }
 
+    // Has the client a range of so many bytes there?
+    bool owns(Client<P>& client, Offset offset, u64 bytes) {
+        Refusal refusal;
+        Guard guard(lock_);
+        const auto range = owned(client, offset, refusal);
+        return range && *ranges_.size_of(*range) == bytes;
+    }
+
     // Shorter or longer where it stands; answers its bytes from then on. Errors: those of
     // free; invalid (size 0), quota, cannot_grow; then nothing has changed.
     Result<u64> resize(Client<P>& client, Offset offset, u64 size, Refusal& refusal) {

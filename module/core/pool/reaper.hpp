@@ -13,7 +13,7 @@
 // nor as receiver. Others go on. Context: task.
 #pragma once
 
-#include "pool.hpp"
+#include "reserves.hpp"
 
 namespace quarry {
 
@@ -25,6 +25,8 @@ public:
     explicit Reaper(Pool<P>& pool) : pool_(pool) {}
 
     Taken reap(Client<P>& client) {
+        // What is set aside is in its chains.
+        if (auto* reserves = client.reserves.load(std::memory_order_acquire)) reserves->forget();
         if (RangePool<P>* ranges = pool_.ranges()) return ranges->reap(client);
         // What lies in its magazines is its own like all else; only drains must be out first.
         if (auto* magazines = client.magazines.load(std::memory_order_acquire)) magazines->close();

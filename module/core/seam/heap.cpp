@@ -44,6 +44,14 @@ int quarry_core_heap_remove_region(quarry_core_heap* heap, uint64_t first_page) 
     return to_seam(of(heap).remove_region(PageNumber{first_page}));
 }
 
+int quarry_core_heap_remove_idle(quarry_core_heap* heap, uint64_t first_page) {
+    return to_seam(of(heap).remove_idle_region(PageNumber{first_page}));
+}
+
+uint64_t quarry_core_heap_free_in(quarry_core_heap* heap, uint64_t first_page) {
+    return of(heap).buddy().free_in(PageNumber{first_page});
+}
+
 int quarry_core_heap_alloc(quarry_core_heap* heap, uint64_t size, uint64_t align,
                            uint64_t* offset, quarry_context context) {
     const auto object = of(heap).alloc(size, align, static_cast<Context>(context));

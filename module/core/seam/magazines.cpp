@@ -4,6 +4,7 @@
 // Nothing is decided here: C types to the core's and back.
 #include "../platform/kernel.hpp"
 #include "../pool/magazine_calls.hpp"
+#include "../pool/reserves.hpp"
 
 using namespace quarry;
 
@@ -14,9 +15,10 @@ using Calls = MagazineCalls<KernelPlatform>;
 Client<KernelPlatform>& client_of(quarry_core_client* client) {
     return *reinterpret_cast<Client<KernelPlatform>*>(client);
 }
-Calls calls_of(Client<KernelPlatform>& client) {
-    return Calls(*static_cast<Pool<KernelPlatform>*>(client.pool()));
+Pool<KernelPlatform>& home_of(Client<KernelPlatform>& client) {
+    return *static_cast<Pool<KernelPlatform>*>(client.pool());
 }
+Calls calls_of(Client<KernelPlatform>& client) { return Calls(home_of(client)); }
 ClientMagazines<KernelPlatform>* magazines_of(quarry_core_client* client) {
     return client_of(client).magazines.load(std::memory_order_acquire);
 }
@@ -59,7 +61,13 @@ int quarry_core_flush(quarry_core_client* client, uint32_t class_index, const ui
                       quarry_core_flushed* flushed, quarry_core_refusal* refusal) {
     auto& c = client_of(client);
     PoolRefusal why;
-    const auto f = calls_of(c).flush(c, class_index, object, why);
+    // What the client has set aside is free to whoever names it in a call.
+    const bool aside = object && ReserveCalls<KernelPlatform>(home_of(c), c).holds(*object);
+    auto f = calls_of(c).flush(c, class_index, aside ? nullptr : object, why);
+    if (aside && ok(f.why)) {
+        f.why = Error::already_free;
+        why = {*object, 0};
+    }
     flushed->drained = f.drained;
     flushed->bad = f.bad;
     flushed->bad_error = to_seam(f.bad_error);

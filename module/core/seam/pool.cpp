@@ -5,6 +5,7 @@
 #include "../platform/kernel.hpp"
 #include "../pool/pool_audit.hpp"
 #include "../pool/reaper.hpp"
+#include "../pool/reserves.hpp"
 #include "../pool/share_calls.hpp"
 
 using namespace quarry;
@@ -57,6 +58,13 @@ int answer(const KPool::Granted& granted, const KPool::Refusal& refusal, uint32_
     *done = granted.done;
     tell(refusal, out);
     return to_seam(granted.why);
+}
+
+// What the client has set aside is free to whoever names it in a call.
+template <typename Call>
+KPool::Granted guarded(KClient& client, const uint64_t* offsets, uint32_t count,
+                       KPool::Refusal& why, Call&& call) {
+    return ReserveCalls<KernelPlatform>(pool_of(client), client).guarded(offsets, count, why, call);
 }
 
 PoolConfig config_of(const quarry_core_pool_config& config) {
@@ -143,6 +151,10 @@ int quarry_core_region_isolate(quarry_core_pool* pool, uint64_t offset,
     return to_seam(p.buddy().isolate_region(page_of(offset)));
 }
 
+uint64_t quarry_core_region_free(quarry_core_pool* pool, uint64_t offset) {
+    return of(pool).buddy().free_in(page_of(offset));
+}
+
 void quarry_core_region_restore(quarry_core_pool* pool, uint64_t offset) {
     of(pool).buddy().restore_region(page_of(offset));
 }
@@ -180,9 +192,11 @@ void quarry_core_client_reap(quarry_core_client* client, uint64_t* objects, uint
 void quarry_core_client_destroy(quarry_core_client* client) {
     KClient& c = of(client);
     auto* magazines = c.magazines.load(std::memory_order_acquire);
+    auto* reserves = c.reserves.load(std::memory_order_acquire);
     pool_of(c).clients().remove(c);
     // After the client: whoever finds it may still look at them.
     if (magazines) ClientMagazines<KernelPlatform>::retire(magazines);
+    if (reserves) Reserves<KernelPlatform>::retire(reserves);
 }
 
 void quarry_core_client_usage(const quarry_core_client* client, uint64_t* objects,
@@ -213,7 +227,9 @@ int quarry_core_free(quarry_core_client* client, const uint64_t* offsets, uint32
                      uint32_t* done, quarry_core_refusal* refusal) {
     KClient& c = of(client);
     KPool::Refusal why;
-    return answer(pool_of(c).free(c, offsets, count, why), why, done, refusal);
+    return answer(guarded(c, offsets, count, why,
+                          [&](u32 n) { return pool_of(c).free(c, offsets, n, why); }),
+                  why, done, refusal);
 }
 
 int quarry_core_transfer(quarry_core_client* from, quarry_core_client* to,
@@ -221,21 +237,29 @@ int quarry_core_transfer(quarry_core_client* from, quarry_core_client* to,
                          quarry_core_refusal* refusal) {
     KClient& c = of(from);
     KPool::Refusal why;
-    return answer(pool_of(c).transfer(c, of(to), offsets, count, why), why, done, refusal);
+    return answer(guarded(c, offsets, count, why,
+                          [&](u32 n) { return pool_of(c).transfer(c, of(to), offsets, n, why); }),
+                  why, done, refusal);
 }
 
 int quarry_core_share(quarry_core_client* from, quarry_core_client* to, const uint64_t* offsets,
                       uint32_t count, uint32_t* done, quarry_core_refusal* refusal) {
     KClient& c = of(from);
     KPool::Refusal why;
-    return answer(ShareCalls<KernelPlatform>(pool_of(c)).share(c, of(to), offsets, count, why), why,
-                  done, refusal);
+    ShareCalls<KernelPlatform> calls(pool_of(c));
+    return answer(guarded(c, offsets, count, why,
+                          [&](u32 n) { return calls.share(c, of(to), offsets, n, why); }),
+                  why, done, refusal);
 }
 
 int quarry_core_resize(quarry_core_client* client, uint64_t offset, uint64_t size,
                        uint64_t* bytes, quarry_core_refusal* refusal) {
     KClient& c = of(client);
     KPool::Refusal why;
+    if (ReserveCalls<KernelPlatform>(pool_of(c), c).holds(offset)) {
+        tell({offset, 0}, refusal);
+        return to_seam(Error::already_free);
+    }
     const auto resized = pool_of(c).resize(c, offset, size, why);
     tell(why, refusal);
     *bytes = *resized;
@@ -276,6 +300,8 @@ void quarry_core_pool_stat(quarry_core_pool* pool, quarry_core_stat* stat,
         if (const KClient* client = p.clients().find(static_cast<ClientIndex>(i))) {
             stat->objects += client->objects();
             stat->used_bytes += client->bytes();
+            if (const auto* reserves = client->reserves.load(std::memory_order_acquire))
+                stat->aside += reserves->total();
         }
     }
 }

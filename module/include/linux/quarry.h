@@ -24,6 +24,10 @@
  * what can be had without waiting for another CPU, and never grows the heap; a refusal makes
  * the heap grow soon after. Who must not be refused takes a reserve.
  *
+ * PRESSURE. When the system is short of memory the shrinker gives back what is idle, whole regions
+ * (512 KiB to 4 MiB) of which nothing is in use, on the node that is short; what lies free in
+ * CPUs' caches comes home for it once a second. quarry_heap_shrink() does all of that at once.
+ *
  * WRONG USE is an error, a quarry:refused event (pool: quarry_heap_id(), call, errno, offset,
  * owner 0, caller: an address of code) and a rate-limited line that names the caller; it is
  * never fatal and changes nothing. A stale free of an object that was given out again cannot
@@ -207,7 +211,8 @@ struct quarry_heap *quarry_cache_heap(struct quarry_cache *cache);
  * @flags: QUARRY_HEAP_*, with @base alone
  * @use_node: memory comes from @node where it has some, else from the caller's own
  * @node: a NUMA node
- * @bytes: memory that is taken at once; 0: it comes as it is used. Not with @base
+ * @bytes: memory that is taken at once, and that memory pressure leaves; 0: it comes as it is
+ *	used. Not with @base
  * @max_bytes: most memory that the heap takes, 0: no limit; with @base: how far it reaches
  * @base: address of the first byte of memory that the driver brings, at a page's start (a BAR
  *	by ioremap, reserved memory by memremap); NULL: the heap takes the system's pages. A heap

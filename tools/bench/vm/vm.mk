@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Benchmarks in a virtual machine whose clock counts instructions.
-$(BUILD)/bench/batch_cost: tools/bench/vm/batch_cost.c $(VM_HEADERS)
+$(BUILD)/bench/vm_bench: tools/bench/vm/vm_bench.c $(KILL_DEPS)
 	@mkdir -p $(@D)
-	gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Iuapi -o $@ $<
+	gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -pthread -Itools/libquarry/include -Iuapi -o $@ $< \
+		$(TOOLS_LIB)/libquarry.a
 
 # A driver of its own, that measures when it is loaded.
 COST_BUILD := $(BUILD)/bench/cache_cost
@@ -16,8 +17,9 @@ cache-cost: module
 		{ cat $(COST_BUILD)/build.log; exit 1; }
 
 .PHONY: bench-vm
-bench-vm: module cache-cost ## instructions: one call of 32 objects against 32 calls; drivers' caches against the kernel's (stock 6.1, icount)
-	@tools/deps.sh vm
-	@$(MAKE) --no-print-directory $(BUILD)/bench/batch_cost
-	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --icount --file $(BUILD)/module/$(VM_KERNEL)/quarry.ko:/quarry.ko \
-		--file $(COST_BUILD)/cache_cost.ko:/cache_cost.ko -- $(BUILD)/bench/batch_cost | tee $(BUILD)/bench/vm.json
+bench-vm: module cache-cost ## instructions of calls, of libquarry's pairs, of drivers' caches (stock 6.1, icount); build/bench/vm.json
+	@tools/deps.sh vm tools
+	@$(MAKE) --no-print-directory $(BUILD)/bench/vm_bench
+	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --icount --timeout 900 --file $(BUILD)/module/$(VM_KERNEL)/quarry.ko:/quarry.ko \
+		--file $(COST_BUILD)/cache_cost.ko:/cache_cost.ko -- $(BUILD)/bench/vm_bench >$(BUILD)/bench/vm.lines
+	@python3 -B tools/bench/vm/vm_report.py $(BUILD)/bench/vm.lines $(BUILD)/bench/vm.json

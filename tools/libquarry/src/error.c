@@ -30,6 +30,7 @@ static const char *const call_names[QUARRY_CALL_COUNT] = {
     [QUARRY_CALL_VERIFY] = "verify",
     [QUARRY_CALL_RESIZE] = "resize",
     [QUARRY_CALL_SHARE_OBJECTS] = "share-objects",
+    [QUARRY_CALL_RESERVE] = "reserve",
 };
 
 struct row {
@@ -84,6 +85,8 @@ static const struct row rows[] = {
     {EFAULT, ANY, "an address cannot be read or written: pass memory of this process"},
     {EINVAL, QUARRY_CALL_ALLOC,
      "size 0, or an alignment that is no power of two: ask for 1 byte or more, align 0 for none"},
+    {EINVAL, QUARRY_CALL_RESERVE,
+     "size 0, or an alignment that is no power of two: ask for what alloc will be asked for"},
     {EINVAL, QUARRY_CALL_FREE,
      "the offset is no multiple of 8: free what alloc returned, not an address inside it"},
     {EINVAL, QUARRY_CALL_TRANSFER,
@@ -101,11 +104,15 @@ static const struct row rows[] = {
     {E2BIG, ANY, "this library is newer than the module, and uses what it does not know: update it"},
     {EMSGSIZE, QUARRY_CALL_ALLOC,
      "a fixed pool has one object size: ask for exactly quarry_object_size() bytes"},
+    {EMSGSIZE, QUARRY_CALL_RESERVE,
+     "not a fixed pool's object size, or too many: set at most QUARRY_MAX_BATCH objects aside"},
     {EMSGSIZE, QUARRY_CALL_FREE,
      "no object of that size starts there: free it with the size that it was allocated with"},
     {EMSGSIZE, ANY, "too much for one call: use at most QUARRY_MAX_BATCH objects"},
     {EOVERFLOW, ANY, "the sizes overflow 64 bits: ask for less"},
     {EFBIG, QUARRY_CALL_ALLOC,
+     "larger than any object can be: see max_object in `quarryctl info`, and split it"},
+    {EFBIG, QUARRY_CALL_RESERVE,
      "larger than any object can be: see max_object in `quarryctl info`, and split it"},
     {EFBIG, QUARRY_CALL_REGION_ADD,
      "larger than the pool may become: create it with a larger max_bytes, or add less"},
@@ -129,6 +136,9 @@ static const struct row rows[] = {
     {EDQUOT, QUARRY_CALL_ALLOC,
      "this client owns as many bytes as it may: free some, or create the pool with a larger "
      "client limit"},
+    {EDQUOT, QUARRY_CALL_RESERVE,
+     "this client may not own so many bytes: free some, set fewer aside, or create the pool with a "
+     "larger client limit"},
     {EDQUOT, QUARRY_CALL_RESIZE,
      "this client would own more bytes than it may: free some, or create the pool with a larger "
      "client limit"},
@@ -151,8 +161,13 @@ static const struct row rows[] = {
      "or ask for less"},
     {ENOSPC, QUARRY_CALL_ALLOC,
      "the pool is full: free objects, add a region, or create it with a larger max_bytes"},
+    {ENOSPC, QUARRY_CALL_RESERVE,
+     "the pool has no room for so many: set fewer aside, add a region, or create it with a larger "
+     "max_bytes"},
     {ENOSPC, QUARRY_CALL_RESIZE,
      "what follows the range is not free, or too small: allocate anew, move it, and free this one"},
+    {EXFULL, ANY,
+     "this client has as much set aside as it can: lower the reserve of a size that it needs no more"},
     {ENOSR, ANY,
      "as many ranges are live as the pool can have: free some, or create it with more max_ranges"},
     {ENOSPC, ANY, "the pool is full and may not grow: create it with a larger max_bytes"},

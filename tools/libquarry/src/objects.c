@@ -385,6 +385,21 @@ uint64_t quarry_resize(struct quarry_pool *pool, uint64_t offset, uint64_t bytes
     return quarry_call_kernel(pool, QUARRY_IOC_RESIZE, &resize) < 0 ? 0 : resize.bytes;
 }
 
+int quarry_reserve(struct quarry_pool *pool, size_t bytes, size_t align, size_t count, size_t *left) {
+    struct quarry_reservation reserve = {
+        .size = sizeof reserve,
+        .object_size = bytes,
+        .align = align,
+        .count = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX,
+    };
+
+    if (quarry_call_kernel(pool, QUARRY_IOC_RESERVE, &reserve) < 0)
+        return -1;
+    if (left)
+        *left = reserve.left;
+    return 0;
+}
+
 /* A range pool's offsets are of memory that is not mapped here. */
 static bool has_addresses(const struct quarry_pool *pool) {
     if (pool->fast.base)

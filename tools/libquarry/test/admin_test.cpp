@@ -93,7 +93,7 @@ TEST_F(Admin, EventsStayUntilTheyAreAcknowledged) {
 const int abi_errors[] = {EFAULT, EINVAL,   E2BIG,  EMSGSIZE,  EOVERFLOW, EFBIG,  ENOTTY, EBADFD,
                           EXDEV,  ENOTCONN, ESHUTDOWN, EPERM,  EDQUOT,  ENOBUFS,  EUSERS, ENOMEM,
                           ENOSPC, ERANGE,   ENXIO,  EBADSLT,   EALREADY, EACCES,  EUCLEAN, ESRCH,
-                          EUNATCH, ETOOMANYREFS, EBUSY, EEXIST, EOPNOTSUPP, ENOSR, EMFILE, ENFILE};
+                          EUNATCH, ETOOMANYREFS, EBUSY, EEXIST, EOPNOTSUPP, ENOSR, EXFULL, EMFILE, ENFILE};
 
 TEST_F(Admin, EveryErrnoOfTheInterfaceHasASentenceOfItsOwn) {
     const std::string unknown = quarry_strerror(ENOTEMPTY, QUARRY_CALL_ALLOC);

@@ -392,7 +392,7 @@ int info(void* argument) {
 int stat(Call& call, void* argument) {
     struct quarry_stat in;
     if (int error = copy_in(in, argument)) return error;
-    if ((in.flags & ~QUARRY_STAT_ACK) || any(in.reserved)) return EINVAL;
+    if ((in.flags & ~QUARRY_STAT_ACK) || in.reserved) return EINVAL;
     auto* out = static_cast<struct quarry_stat*>(argument);
     if (in.classes) {
         auto* classes = reinterpret_cast<struct quarry_class_stat*>(in.classes);

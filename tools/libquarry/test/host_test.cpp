@@ -92,6 +92,38 @@ TEST_F(Host, ASharedObjectLivesAsLongAsItsLastHolder) {
     expect_all_home(pool_);
 }
 
+TEST_F(Host, WhatIsSetAsideCanBeHadWhateverElseIsFull) {
+    for (const std::size_t bytes : {8u, 64u, 2048u, 20000u}) {
+        const std::size_t n = bytes > 2048 ? 10 : 40;
+        std::size_t left = 0;
+        ASSERT_EQ(quarry_reserve(pool_, bytes, 0, n, &left), 0) << bytes << ": " << errno;
+        EXPECT_EQ(left, n);
+        EXPECT_EQ(stat(pool_).reserve_objects, n);
+        quarry_pool* other = quarry_join(quarry_fd(pool_));
+        std::uint64_t offset = 0;
+        for (const std::size_t size : {std::size_t{4096}, bytes})
+            while (quarry_alloc_all(other, size, 0, &offset, 1) == 0) {}
+        EXPECT_EQ(errno, ENOSPC);
+        Offsets mine;
+        while (quarry_alloc_all(pool_, bytes, 0, &offset, 1) == 0) mine.push_back(offset);
+        EXPECT_GE(mine.size(), n);
+        EXPECT_EQ(std::set<std::uint64_t>(mine.begin(), mine.end()).size(), mine.size());
+        EXPECT_EQ(stat(pool_).reserve_objects, 0u);
+        EXPECT_EQ(quarry_free_batch(pool_, mine.data(), mine.size()), mine.size());
+        quarry_leave(other);
+    }
+    ASSERT_EQ(quarry_reserve(pool_, 64, 0, 100, nullptr), 0);
+    EXPECT_EQ(quarry_reserve(pool_, std::size_t{8} << 20, 0, 1, nullptr), -1);
+    EXPECT_EQ(errno, EFBIG);
+    EXPECT_EQ(quarry_reserve(pool_, 64, 0, std::size_t{1} << 40, nullptr), -1);
+    EXPECT_EQ(errno, EMSGSIZE);
+    EXPECT_EQ(quarry_reserve(pool_, 4096, 0, 4096, nullptr), -1);
+    EXPECT_EQ(errno, ENOSPC);
+    EXPECT_EQ(stat(pool_).reserve_objects, 100u);
+    ASSERT_EQ(quarry_reserve(pool_, 64, 0, 0, nullptr), 0);
+    expect_all_home(pool_);
+}
+
 TEST_F(Host, WhatAMagazineHoldsIsNotShared) {
     quarry_pool* other = quarry_join(quarry_fd(pool_));
     const std::uint64_t to = quarry_client_id(other);

@@ -185,7 +185,7 @@ TEST_F(Object, EveryErrnoOfTheKernelArrivesUnchanged) {
                           EBADFD,  EXDEV,     ENOTCONN, ESHUTDOWN, EPERM,        EDQUOT, ENOBUFS,
                           EUSERS,  ENOMEM,    ENOSPC,   ERANGE,    ENXIO,        EBADSLT, EALREADY,
                           EACCES,  EUCLEAN,   ESRCH,    EUNATCH,   ETOOMANYREFS, EBUSY,  EEXIST,
-                          EOPNOTSUPP, ENOSR, EMFILE, ENFILE};
+                          EOPNOTSUPP, ENOSR, EXFULL, EMFILE, ENFILE};
     static std::uint64_t offset = 0;
     // Each call, and whether it failed.
     const struct {
@@ -195,6 +195,7 @@ TEST_F(Object, EveryErrnoOfTheKernelArrivesUnchanged) {
         {QUARRY_IOC_ALLOC, [](quarry_pool* p) { return !quarry_alloc(p, 4096); }},
         {QUARRY_IOC_ALLOC, [](quarry_pool* p) { return quarry_alloc_all(p, 4096, 0, &offset, 1) < 0; }},
         {QUARRY_IOC_FREE, [](quarry_pool* p) { return quarry_free_offset(p, 0) < 0; }},
+        {QUARRY_IOC_RESERVE, [](quarry_pool* p) { return quarry_reserve(p, 8, 0, 1, nullptr) < 0; }},
         {QUARRY_IOC_TRANSFER, [](quarry_pool* p) { return !quarry_transfer(p, 1, &offset, 1); }},
         {QUARRY_IOC_STAT,
          [](quarry_pool* p) {

@@ -88,6 +88,7 @@ enum quarry_call {
     QUARRY_CALL_VERIFY,
     QUARRY_CALL_RESIZE,
     QUARRY_CALL_SHARE_OBJECTS,
+    QUARRY_CALL_RESERVE,
     QUARRY_CALL_COUNT
 };
 
@@ -294,6 +295,17 @@ size_t quarry_share_objects(struct quarry_pool *pool, uint64_t to, const uint64_
  * errors of quarry_free_offset(), EOPNOTSUPP (no range pool). Then nothing has changed.
  */
 uint64_t quarry_resize(struct quarry_pool *pool, uint64_t offset, uint64_t bytes);
+
+/*
+ * Has `count` objects (0..QUARRY_MAX_BATCH) of `bytes` and `align`, as for quarry_alloc_batch(), set
+ * aside for this client, no more and no fewer; returns 0, or -1 and errno, and then nothing has
+ * changed. So many allocations of that size cannot fail from then on: when nothing else can be had
+ * they draw on it, and what they draw is gone from it. Without an error *left, where left is not
+ * NULL, says how many are set aside. Counts as this client's, against its limit; not inherited by
+ * fork. ENOSPC, ENOMEM, EDQUOT: not so many can be had; EXFULL: 64 sizes, or 16384 objects; the
+ * others of quarry_alloc_batch().
+ */
+int quarry_reserve(struct quarry_pool *pool, size_t bytes, size_t align, size_t count, size_t *left);
 
 /* The offset of an address in the pool's mapping; QUARRY_NO_OFFSET and ERANGE outside it. */
 uint64_t quarry_offset(const struct quarry_pool *pool, const void *address);

@@ -389,6 +389,13 @@ public:
                        QUARRY_CALL_ALLOC);
     }
 
+    // So many allocations of this size cannot fail from then on; answers how many are set aside.
+    result<std::size_t> reserve(std::size_t bytes, std::size_t count, std::size_t align = 0) {
+        std::size_t left = 0;
+        if (quarry_reserve(get(), bytes, align, count, &left) == 0) return left;
+        return error::last(QUARRY_CALL_RESERVE);
+    }
+
     // How many were freed: all, unless one was refused.
     result<void> free_all(std::span<const std::uint64_t> offsets) {
         if (quarry_free_batch(get(), offsets.data(), offsets.size()) < offsets.size())

@@ -95,8 +95,9 @@ static void note_level(struct host_pool *pool) {
         pool->low++;
 }
 
-int host_alloc(struct host_client *client, uint64_t bytes, uint64_t align, uint32_t count,
-               uint32_t needed, uint64_t near, uint64_t *offsets, uint32_t *done) {
+/* What of `needed` cannot be had without: magazines are drained for it. An error of the core's. */
+static int grant(struct host_client *client, uint64_t bytes, uint64_t align, uint32_t count,
+                 uint32_t needed, uint64_t near, uint64_t *offsets, uint32_t *done) {
     struct host_pool *pool = client->pool;
     bool can_grow = true, drained = false;
     int error = 0;
@@ -125,7 +126,16 @@ int host_alloc(struct host_client *client, uint64_t bytes, uint64_t align, uint3
             break;
         }
     }
-    pool->allocs += *done;
+    return *done == count ? 0 : error;
+}
+
+int host_alloc(struct host_client *client, uint64_t bytes, uint64_t align, uint32_t count,
+               uint32_t needed, uint64_t near, uint64_t *offsets, uint32_t *done) {
+    const int error = grant(client, bytes, align, count, needed, near, offsets, done);
+
+    if (error && *done < needed)
+        *done += quarry_core_aside_draw(client->core, bytes, align, needed - *done, offsets + *done);
+    client->pool->allocs += *done;
     return *done == count ? 0 : host_errno(error);
 }
 
@@ -137,35 +147,42 @@ static int check_count(uint32_t count) {
     return count > QUARRY_MAX_BATCH ? EMSGSIZE : 0;
 }
 
-static int check_alloc(const struct host_pool *pool, const struct quarry_alloc *in) {
+/* Of an object that is asked for; *align becomes what 0 stands for. */
+static int check_object(const struct host_pool *pool, uint64_t bytes, uint64_t *align, uint32_t count) {
+    const bool range = pool->kind == QUARRY_KIND_RANGE;
+    const uint64_t least = range ? 1 : QUARRY_GRAIN;
     uint64_t product;
-    int error;
 
-    if (in->flags || in->reserved || !in->object_size || (in->align && !is_power_of_two(in->align)))
+    if (!bytes || (*align && !is_power_of_two(*align)))
         return EINVAL;
-    error = check_count(in->count);
-    if (error)
-        return error;
-    if (__builtin_mul_overflow(in->object_size, (uint64_t)in->count, &product))
+    if (count > QUARRY_MAX_BATCH)
+        return EMSGSIZE;
+    if (__builtin_mul_overflow(bytes, (uint64_t)count, &product))
         return EOVERFLOW;
-    if (pool->kind == QUARRY_KIND_RANGE)
-        return in->object_size > pool->max_bytes ? EFBIG : 0;
-    if (in->object_size > QUARRY_MAX_OBJECT || in->align > QUARRY_MAX_OBJECT)
+    if (range ? bytes > pool->max_bytes : bytes > QUARRY_MAX_OBJECT || *align > QUARRY_MAX_OBJECT)
         return EFBIG;
-    return pool->kind == QUARRY_KIND_FIXED && in->object_size != pool->object_size ? EMSGSIZE : 0;
+    if (pool->kind == QUARRY_KIND_FIXED && bytes != pool->object_size)
+        return EMSGSIZE;
+    if (*align < least)
+        *align = least;
+    return 0;
 }
 
 static int call_alloc(struct host_client *client, void *argument) {
-    const uint64_t least = client->pool->kind == QUARRY_KIND_RANGE ? 1 : QUARRY_GRAIN;
     struct quarry_alloc in;
+    uint64_t align;
     int error = FETCH(in, argument);
 
-    if (!error)
-        error = check_alloc(client->pool, &in);
     if (error)
         return error;
-    error = host_alloc(client, in.object_size, in.align > least ? in.align : least, in.count, in.count,
-                       QUARRY_CORE_ANYWHERE, (uint64_t *)(uintptr_t)in.offsets, &in.done);
+    if (in.flags || in.reserved || !in.count)
+        return EINVAL;
+    align = in.align;
+    error = check_object(client->pool, in.object_size, &align, in.count);
+    if (error)
+        return error;
+    error = host_alloc(client, in.object_size, align, in.count, in.count, QUARRY_CORE_ANYWHERE,
+                       (uint64_t *)(uintptr_t)in.offsets, &in.done);
     if (error)
         client->pool->refused++;
     note_level(client->pool);
@@ -174,6 +191,52 @@ static int call_alloc(struct host_client *client, void *argument) {
     in.error = error;
     ANSWER(argument, in);
     return 0;
+}
+
+/* Has `count` objects set aside; else as many as before. */
+static int set_aside(struct host_client *client, uint64_t bytes, uint64_t align, uint32_t count,
+                     uint32_t *left) {
+    uint64_t offsets[OBJECTS_A_STEP];
+    uint32_t before, keep = count;
+    int error = quarry_core_aside_left(client->core, bytes, align, &before);
+
+    *left = before;
+    if (!error && before < count)
+        error = quarry_core_aside_prepare(client->core, bytes, align, count - before);
+    while (!error && *left < count) {
+        const uint32_t more = count - *left < OBJECTS_A_STEP ? count - *left : OBJECTS_A_STEP;
+        uint32_t got = 0;
+
+        error = grant(client, bytes, align, more, more, QUARRY_CORE_ANYWHERE, offsets, &got);
+        quarry_core_aside_put(client->core, bytes, align, offsets, got);
+        *left += got;
+    }
+    if (error)
+        keep = before;
+    while (*left > keep)
+        *left = quarry_core_aside_lower(client->core, bytes, align, keep);
+    return host_errno(error);
+}
+
+static int call_reserve(struct host_client *client, void *argument) {
+    struct quarry_reservation in;
+    uint64_t align;
+    int error = FETCH(in, argument);
+
+    if (error)
+        return error;
+    if (in.flags)
+        return EINVAL;
+    align = in.align;
+    error = check_object(client->pool, in.object_size, &align, in.count);
+    if (error)
+        return error;
+    error = set_aside(client, in.object_size, align, in.count, &in.left);
+    client->pool->refused += error != 0;
+    note_level(client->pool);
+    if (!error)
+        ANSWER(argument, in);
+    return error;
 }
 
 static int call_free(struct host_client *client, void *argument) {
@@ -398,7 +461,7 @@ static int call_stat(struct host_client *client, void *argument) {
 
     if (error)
         return error;
-    if ((in.flags & ~QUARRY_STAT_ACK) || any_set((const uint64_t *)in.reserved, sizeof in.reserved / 8))
+    if ((in.flags & ~QUARRY_STAT_ACK) || in.reserved)
         return EINVAL;
     room = !in.classes ? 0 : in.class_count < QUARRY_MAX_CLASSES ? in.class_count : QUARRY_MAX_CLASSES;
     quarry_core_pool_stat(pool->core, &core, classes, room);
@@ -421,7 +484,7 @@ static int call_stat(struct host_client *client, void *argument) {
         .corruptions = pool->corruptions, .client_id = client->id, .client_limit = pool->client_limit,
         .refills = pool->refills, .flushes = pool->flushes, .unreachable = pool->unreachable,
         .shares = core.shares,
-        .held_bytes = core.held_bytes,
+        .held_bytes = core.held_bytes, .reserve_objects = core.aside,
     };
     memcpy(in.name, pool->name, sizeof in.name);
     for (struct host_client *c = host_state->clients; c; c = c->next)
@@ -474,7 +537,7 @@ int host_info(void *argument) {
         .abi_version = QUARRY_ABI_VERSION,
         .cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF),
         .features = QUARRY_FEATURE_HEAP | QUARRY_FEATURE_FIXED | QUARRY_FEATURE_REGION_REMOVE |
-                    QUARRY_FEATURE_RANGE | QUARRY_FEATURE_MAGAZINES,
+                    QUARRY_FEATURE_RANGE | QUARRY_FEATURE_MAGAZINES | QUARRY_FEATURE_RESERVE,
         .page_size = HOST_PAGE,
         .class_count = quarry_core_size_classes(&sizes),
         .max_object = QUARRY_MAX_OBJECT,
@@ -506,6 +569,8 @@ int host_serve(struct host_client *client, unsigned long request, void *argument
         return call_flush(client, argument);
     case QUARRY_IOC_ALLOC:
         return call_alloc(client, argument);
+    case QUARRY_IOC_RESERVE:
+        return call_reserve(client, argument);
     case QUARRY_IOC_FREE:
         return call_free(client, argument);
     case QUARRY_IOC_TRANSFER:
