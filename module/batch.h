@@ -6,7 +6,7 @@
 #include <linux/types.h>
 
 /* Batches up to this are held on the stack. */
-#define QUARRY_SMALL_BATCH 32U
+#define QUARRY_SMALL_BATCH 64U
 
 /**
  * struct quarry_batch - room for the offsets of one call

@@ -46,6 +46,13 @@ static inline int quarry_page_mapcount(struct page *page)
 #endif
 }
 
+/* A variable that a kernel which zeroes all of them (INIT_STACK_ALL_ZERO) leaves alone. */
+#if __has_attribute(__uninitialized__)
+#define QUARRY_NO_INIT __attribute__((__uninitialized__))
+#else
+#define QUARRY_NO_INIT
+#endif
+
 /* 6.7: "mm: shrinker: add infrastructure for dynamically allocating shrinker" */
 static inline struct shrinker *quarry_shrinker_alloc(const char *name)
 {

@@ -16,6 +16,7 @@
 #ifndef QUARRY_IOCTL_H
 #define QUARRY_IOCTL_H
 
+#include <linux/build_bug.h>
 #include <linux/types.h>
 
 #include "client.h"
@@ -44,8 +45,10 @@ long quarry_client_ioctl(struct file *file, unsigned int command, unsigned long 
 int quarry_fetch(void *to, size_t known, void __user *from);
 int quarry_answer(void __user *to, const void *from, size_t known);
 
-#define QUARRY_FETCH(to, from) quarry_fetch(to, sizeof(*(to)), from)
-#define QUARRY_ANSWER(to, from) quarry_answer(to, from, sizeof(*(from)))
+#define QUARRY_WHOLE_WORDS(structure) \
+	(sizeof(structure) + BUILD_BUG_ON_ZERO(sizeof(structure) % sizeof(u64)))
+#define QUARRY_FETCH(to, from) quarry_fetch(to, QUARRY_WHOLE_WORDS(*(to)), from)
+#define QUARRY_ANSWER(to, from) quarry_answer(to, from, QUARRY_WHOLE_WORDS(*(from)))
 
 /* ioctl_create.c */
 int quarry_ioctl_info(struct quarry_call *call, void __user *user);

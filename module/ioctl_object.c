@@ -15,6 +15,7 @@
 
 #include "batch.h"
 #include "client.h"
+#include "compat.h"
 #include "ioctl.h"
 #include "pool.h"
 #include "trace.h"
@@ -62,7 +63,7 @@ static int check_object(const struct quarry_pool *pool, u64 size, u64 *align, u3
  */
 int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 {
-	struct quarry_batch batch;
+	QUARRY_NO_INIT struct quarry_batch batch;
 	struct quarry_alloc alloc;
 	u64 start, align, *offsets;
 	int err, fault;
@@ -114,7 +115,7 @@ int quarry_ioctl_alloc(struct quarry_call *call, void __user *user)
 int quarry_ioctl_reserve(struct quarry_call *call, void __user *user)
 {
 	struct quarry_reservation reserve;
-	struct quarry_batch batch;
+	QUARRY_NO_INIT struct quarry_batch batch;
 	u64 align;
 	int err;
 
@@ -148,7 +149,7 @@ int quarry_ioctl_reserve(struct quarry_call *call, void __user *user)
  */
 int quarry_ioctl_free(struct quarry_call *call, void __user *user)
 {
-	struct quarry_batch batch;
+	QUARRY_NO_INIT struct quarry_batch batch;
 	struct quarry_free free;
 	u64 *offsets;
 	int err;
@@ -187,7 +188,7 @@ int quarry_ioctl_free(struct quarry_call *call, void __user *user)
 static int hand(struct quarry_call *call, void __user *user, quarry_hand_fn *how)
 {
 	struct quarry_transfer transfer;
-	struct quarry_batch batch;
+	QUARRY_NO_INIT struct quarry_batch batch;
 	u64 *offsets;
 	int err;
 

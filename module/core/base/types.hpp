@@ -4,6 +4,14 @@
 // of ten lines a plain integer is as good; at a border these are used.
 #pragma once
 
+// Before a large array on the stack that is written before it is read: kernels that have all of
+// their variables zeroed leave it alone.
+#if defined(__has_attribute) && __has_attribute(__uninitialized__)
+#define QUARRY_NO_INIT __attribute__((__uninitialized__))
+#else
+#define QUARRY_NO_INIT
+#endif
+
 #include "../../include/quarry_seam.h"
 #include "bits.hpp"
 

@@ -75,7 +75,7 @@ public:
         // Whole steps, the one included: then they are whole words of a slab.
         const u32 wanted = here ? (capacity ? capacity : kMinMagazine) / 2 - 1 : 0;
 
-        Offset got[kStepEntries];
+        QUARRY_NO_INIT Offset got[kStepEntries];
         u32 n = slots_.take_some(client, c, here ? kStepEntries : 1, got,
                                  here ? here->last(c) : kAnywhere);
         if (n == 0) {
@@ -114,18 +114,20 @@ public:
         const u64 start = P::trace_timed() ? P::ns() : 0;
         const u32 slot_bytes = pool_.slabs().size_class(c).slot_bytes;
         auto* m = client.magazines.load(std::memory_order_acquire);
-        Offset out[kStepEntries];
+        bool gone = false;  // the object, too
+        QUARRY_NO_INIT Offset out[kStepEntries];
         for (u32 at = 0, most = kMaxMagazine; m && f.drained < most; at += kStepEntries) {
             u32 capacity = 0;
             const u32 n = take_half(*m, c, slot_bytes, at, out, capacity);
             if (at == 0) most = capacity / 2;
             if (n == 0) break;
             f.drained += n;
-            send_home(*m, client, c, out, n, f);
-            if (n < kStepEntries) break;
+            const bool last = f.drained >= most || n < kStepEntries;
+            send_home(*m, client, c, out, n, f, last ? object : nullptr, gone);
+            if (last) break;
             P::breathe();
         }
-        if (object) f.why = pool_.free(client, object, 1, refusal).why;
+        if (object && !gone) f.why = pool_.free(client, object, 1, refusal).why;
         const u32 moved = f.drained - f.bad + (object && ok(f.why));
         P::trace_drain(pool_.config().os, slot_bytes, moved, start ? P::ns() - start : 0);
         return f;
@@ -202,15 +204,18 @@ private:
 
     template <typename Count>
     u32 send_home(ClientMagazines<P>& m, Client<P>& client, u32 c, const Offset* objects, u32 n,
-                  Count& count) {
+                  Count& count, const Offset* also, bool& gone) {
         ReadGuard<P> reader;
-        return slots_.give_slots(client, c, objects, n, [&](Error e, Offset offset, u64 owner) {
-            if (count.bad++ == 0) {
-                count.bad_error = e;
-                count.bad_offset = offset;
-            }
-            P::magazine_refused(m.os(), e, offset, owner);
-        });
+        return slots_.give_slots(
+            client, c, objects, n,
+            [&](Error e, Offset offset, u64 owner) {
+                if (count.bad++ == 0) {
+                    count.bad_error = e;
+                    count.bad_offset = offset;
+                }
+                P::magazine_refused(m.os(), e, offset, owner);
+            },
+            also, gone);
     }
 
     // ---- drains ----
@@ -250,7 +255,7 @@ private:
         if (!here || !here->armed() || !m->enter()) return false;
         const u32 c = lowest_bit(here->armed());
         const u64 start = visit.timed ? P::ns() : 0;
-        Offset out[kStepEntries];
+        QUARRY_NO_INIT Offset out[kStepEntries];
         u32 left = 0;
         u32 n = 0;
         {
@@ -267,7 +272,8 @@ private:
                 Error bad_error = Error::none;
                 Offset bad_offset = 0;
             } bad;
-            const u32 home = send_home(*m, client, c, out, n, bad);
+            bool gone;
+            const u32 home = send_home(*m, client, c, out, n, bad, nullptr, gone);
             visit.slots.fetch_add(home, std::memory_order_relaxed);
             if (left == 0) visit.magazines.fetch_add(1, std::memory_order_relaxed);
             P::trace_drain(pool_.config().os, pool_.slabs().size_class(c).slot_bytes, home,

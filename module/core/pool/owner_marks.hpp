@@ -97,6 +97,12 @@ public:
     }
     // Class lock: entry e owns the slots `bits` of bitmap word w, which had no owner.
     void grant(u32 w, u32 bits, u32 e) {
+        if (bits == ~u32{0}) {
+            const u64 all = u64{e} * 0x1111111111111111ull;
+            words()[2 * w].fetch_or(all, std::memory_order_acq_rel);
+            words()[2 * w + 1].fetch_or(all, std::memory_order_acq_rel);
+            return;
+        }
         if (bits & 0xffff)
             words()[2 * w].fetch_or(spread_to_nibbles(bits & 0xffff) * e,
                                     std::memory_order_acq_rel);
@@ -115,6 +121,19 @@ public:
                                            std::memory_order_acquire))
                 return true;
         }
+        return false;
+    }
+    // These of the 16 slots of owner word k from owner e to f (0: nobody), all or none: false when
+    // one is not e's.
+    bool change_all(u32 k, u32 slots, u32 e, u32 f) {
+        std::atomic<u64>& word = words()[k];
+        const u64 low = spread_to_nibbles(slots);
+        const u64 mask = low * 15;
+        u64 seen = word.load(std::memory_order_acquire);
+        while ((seen & mask) == low * e)
+            if (word.compare_exchange_weak(seen, (seen & ~mask) | low * f, std::memory_order_acq_rel,
+                                           std::memory_order_acquire))
+                return true;
         return false;
     }
     // Takes everything that entry e owns among the 32 slots of bitmap word w.

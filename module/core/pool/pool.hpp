@@ -21,6 +21,7 @@
 #include "shares.hpp"
 #include "pool_config.hpp"
 #include "range_pool.hpp"
+#include "slot_groups.hpp"
 
 namespace quarry {
 
@@ -183,10 +184,13 @@ public:
         while (g.done < count && ok(g.why)) {
             ReadGuard<P> reader;
             typename Slabs::Homing homing(slabs_);
+            NearSlab<SlabT> near;
             const u32 stop = count - g.done < kStepSlots ? count : g.done + kStepSlots;
-            for (; g.done < stop; ++g.done) {
-                g.why = free_one(client, offsets[g.done], homing, freed, refusal);
-                if (!ok(g.why)) break;
+            while (g.done < stop && ok(g.why)) {
+                const u32 together = near.release(offsets + g.done, stop - g.done, homing);
+                if (together) freed.bytes += u64{together} * near.slab->size_class().slot_bytes;
+                if (!together) g.why = free_one(client, offsets[g.done], homing, freed, refusal, near);
+                g.done += together ? together : ok(g.why);
             }
         }
         client.count_freed(g.done, freed.bytes);
@@ -207,10 +211,12 @@ public:
         Granted g;
         while (g.done < count && ok(g.why)) {
             ReadGuard<P> reader;
+            NearSlab<SlabT> near;
             const u32 stop = count - g.done < kStepSlots ? count : g.done + kStepSlots;
-            for (; g.done < stop; ++g.done) {
-                g.why = move_one(from, to, offsets[g.done], refusal);
-                if (!ok(g.why)) break;
+            while (g.done < stop && ok(g.why)) {
+                const u32 together = near.move(from, to, offsets + g.done, stop - g.done);
+                if (!together) g.why = move_one(from, to, offsets[g.done], refusal, near);
+                g.done += together ? together : ok(g.why);
             }
         }
         return g;
@@ -439,7 +445,7 @@ private:
         u32 kept = 0;  // objects that have other holders
     };
     Error free_one(Client<P>& client, Offset offset, typename Slabs::Homing& homing, Freed& freed,
-                   Refusal& refusal) {
+                   Refusal& refusal, NearSlab<SlabT>& near) {
         refusal = {offset, 0};
         const auto place = locate(offset);
         if (!place) return place.error();
@@ -449,6 +455,7 @@ private:
             if (!ok(e) && owner == kCommons) return drop_share(client, offset, *place, homing, freed);
             if (!ok(e)) return blame(refusal, owner, e);
             homing.add(*place->slab, place->slot);
+            near.note(*place->slab, client.index());
             freed.bytes += place->slab->size_class().slot_bytes;
             return Error::none;
         }
@@ -484,7 +491,8 @@ private:
         return Error::none;
     }
 
-    Error move_one(Client<P>& from, Client<P>& to, Offset offset, Refusal& refusal) {
+    Error move_one(Client<P>& from, Client<P>& to, Offset offset, Refusal& refusal,
+                   NearSlab<SlabT>& near) {
         refusal = {offset, 0};
         const auto place = locate(offset);
         if (!place) return place.error();
@@ -499,11 +507,12 @@ private:
             from.count_freed(1, bytes);
             return Error::none;
         }
-        return place->slab ? move_slot(from, to, *place, refusal)
+        return place->slab ? move_slot(from, to, *place, refusal, &near)
                            : move_run(from, to, *place, refusal);
     }
 
-    Error move_slot(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal) {
+    Error move_slot(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal,
+                    NearSlab<SlabT>* near = nullptr) {
         SlabT& slab = *place.slab;
         const u64 unit = slab.size_class().slot_bytes;
         // Refusals by owner come before those by limit.
@@ -525,6 +534,7 @@ private:
         }
         to.count_granted(1);
         from.count_freed(1, unit);
+        if (near) near->note(slab, from.index(), entry);
         return Error::none;
     }
 

@@ -53,65 +53,50 @@ public:
     // for each that is no slot of this class and client, in their order. Answers how many.
     // Context: any, as a reader.
     //
-    // Neighbours go together: what follows in the slab and owner word of the one before is
-    // released by one change of that word. A slab that died meanwhile has no owners.
+    // Neighbours go together (slot_groups.hpp). A slab that died meanwhile has no owners.
+    // `also`: an object that its caller frees, which may be null; when it is a neighbour of the
+    // last one it goes with them, and `gone` says so.
     template <typename Refused>
-    u32 give_slots(Client<P>& client, u32 c, const Offset* offsets, u32 n, Refused&& refused) {
+    u32 give_slots(Client<P>& client, u32 c, const Offset* offsets, u32 n, Refused&& refused,
+                   const Offset* also, bool& gone) {
         typename Slabs::Homing homing(pool_.slabs());
-        SlabT* slab = nullptr;  // of the last one that went home
-        u32 entry = 0;          // the client's in it
+        NearSlab<SlabT> near;
         u32 home = 0;
         for (u32 i = 0; i < n;) {
             SlotGroup group;
-            u32 end = i;
-            if (entry && slab->state() != SlabState::quarantined)
-                end = gather(*slab, offsets, i, n, group);
-            if (end == i) {
-                home += give_slot(client, c, offsets[i++], homing, refused, slab, entry);
+            const u32 found = near.find(offsets + i, n - i, group);
+            if (!found) {
+                home += give_slot(client, c, offsets[i++], homing, refused, near);
                 continue;
             }
-            SlabT& near = *slab;
-            const u32 mine = near.marks().strip_some(group.word, group.slots, entry);
-            if (mine) homing.add_word(near, group.word / 2, mine << (group.word & 1) * 16);
+            SlabT& slab = *near.slab;
+            const u32 mine = slab.marks().strip_some(group.word, group.slots, near.from);
+            if (mine) homing.add_word(slab, group.word / 2, mine << (group.word & 1) * 16);
             home += popcount(mine);
-            for (; i < end; ++i) {
+            for (const u32 end = i + found; i < end; ++i) {
                 if (mine == group.slots) continue;
                 // Who was not the client's is looked at alone.
-                if (!(mine >> near.slot_at(offsets[i]) % 16 & 1))
-                    home += give_slot(client, c, offsets[i], homing, refused, slab, entry);
+                if (!(mine >> slab.slot_at(offsets[i]) % 16 & 1))
+                    home += give_slot(client, c, offsets[i], homing, refused, near);
             }
         }
-        client.count_freed(home, u64{home} * pool_.slabs().size_class(c).slot_bytes);
-        pool_.objects_home(home);
+        const u32 with = also && near.release(also, 1, homing) ? 1 : 0;
+        gone = with != 0;
+        client.count_freed(home + with, u64{home + with} * pool_.slabs().size_class(c).slot_bytes);
+        pool_.objects_home(home + with);
         return home;
+    }
+    template <typename Refused>
+    u32 give_slots(Client<P>& client, u32 c, const Offset* offsets, u32 n, Refused&& refused) {
+        bool gone;
+        return give_slots(client, c, offsets, n, refused, nullptr, gone);
     }
 
 private:
-    // Slots of one owner word, 16 of them.
-    struct SlotGroup {
-        u32 word = 0;
-        u32 slots = 0;
-    };
-    // Those from i on that lie in one owner word of the slab, each once; answers behind which.
-    u32 gather(const SlabT& slab, const Offset* offsets, u32 i, u32 n, SlotGroup& group) const {
-        const u64 bytes = slab.size_class().slab_bytes();
-        const u32 slots = slab.slots();
-        const Offset base = slab.base();
-        for (; i < n; ++i) {
-            if (offsets[i] - base >= bytes) break;
-            const SlotIndex slot = slab.slot_at(offsets[i]);
-            if (slot == slots) break;
-            const u32 bit = u32{1} << slot % 16;
-            if (!group.slots) group.word = slot / 16;
-            if (group.word != slot / 16 || group.slots & bit) break;
-            group.slots |= bit;
-        }
-        return i;
-    }
-    // 1 when it went home; then `slab` is its slab, and `entry` the client's there, or 0.
+    // 1 when it went home; then `near` is its slab.
     template <typename Refused>
     u32 give_slot(Client<P>& client, u32 c, Offset offset, typename Slabs::Homing& homing,
-                  Refused&& refused, SlabT*& slab, u32& entry) {
+                  Refused&& refused, NearSlab<SlabT>& near) {
         const auto place = pool_.locate(offset);
         ClientIndex owner = kNobody;
         Error e = place.error();
@@ -123,10 +108,7 @@ private:
             return 0;
         }
         homing.add(*place->slab, place->slot);
-        if (slab != place->slab) {
-            slab = place->slab;
-            entry = slab->marks().entry_of(client.index());
-        }
+        near.note(*place->slab, client.index());
         return 1;
     }
 

@@ -41,10 +41,12 @@ def main(lines, target):
     print(f"{'case':<34}{'quarry':>10}{'peer':>10}{'ratio':>8}{'bar':>8}")
     for case in cases:
         peer = next(iter(case["peers"].values()), None)
-        ratio = "" if case["ratio"] is None else f"{case['ratio']:.3f}"
-        print(f"{case['name']:<34}{case['quarry']:>10.1f}{'' if peer is None else f'{peer:.1f}':>10}"
-              f"{ratio:>8}{'' if case['bar'] is None else f'<{case['bar']:.3g}':>8}"
-              f"{'  MISSED' if case['met'] is False else ''}")
+        columns = [f"{case['name']:<34}", f"{case['quarry']:>10.1f}"]
+        columns += ["" if value is None else form.format(value) for value, form in
+                    ((peer, "{:>10.1f}"), (case["ratio"], "{:>8.3f}"), (case["bar"], "  <{:.3g}"))]
+        widths = (34, 10, 10, 8, 8)
+        line = "".join(f"{column:>{width}}" for column, width in zip(columns, widths))
+        print(line + ("  MISSED" if case["met"] is False else ""))
     barred = [case for case in cases if case["bar"] is not None]
     print(f"{sum(case['met'] for case in barred)} of {len(barred)} cases with a bar meet it")
     return 0
