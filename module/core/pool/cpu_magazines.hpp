@@ -124,6 +124,7 @@ public:
         const u32 room = count < half ? half - count : 0;
         if (n > room) n = room;
         MagazineEntry* to = s.entries + count;
+#pragma GCC unroll 8
         for (u32 i = n; i--; ++to)
             to->store(static_cast<u32>(objects[i] / kGrain), std::memory_order_relaxed);
         publish(c, count + n);
@@ -150,9 +151,11 @@ public:
         const u32 moved = above < n ? above : n;
         MagazineEntry* hole = s.entries + at;
         const Offset* const end = out + n;
+#pragma GCC unroll 8
         for (MagazineEntry* from = hole; out != end; ++from)
             *out++ = u64{from->load(std::memory_order_relaxed)} * kGrain;
         MagazineEntry* const behind = s.entries + count;
+#pragma GCC unroll 8
         for (MagazineEntry* from = behind - moved; from != behind; ++from, ++hole)
             hole->store(from->load(std::memory_order_relaxed), std::memory_order_relaxed);
         left = count - n;

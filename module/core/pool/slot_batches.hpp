@@ -63,8 +63,8 @@ public:
         NearSlab<SlabT> near;
         u32 home = 0;
         for (u32 i = 0; i < n;) {
-            SlotGroup group;
-            const u32 found = near.find(offsets + i, n - i, group);
+            const SlotGroup group = near.find(offsets + i, n - i);
+            const u32 found = group.count;
             if (!found) {
                 home += give_slot(client, c, offsets[i++], homing, refused, near);
                 continue;
@@ -73,8 +73,11 @@ public:
             const u32 mine = slab.marks().strip_some(group.word, group.slots, near.from);
             if (mine) homing.add_word(slab, group.word / 2, mine << (group.word & 1) * 16);
             home += popcount(mine);
+            if (mine == group.slots) {
+                i += found;
+                continue;
+            }
             for (const u32 end = i + found; i < end; ++i) {
-                if (mine == group.slots) continue;
                 // Who was not the client's is looked at alone.
                 if (!(mine >> slab.slot_at(offsets[i]) % 16 & 1))
                     home += give_slot(client, c, offsets[i], homing, refused, near);

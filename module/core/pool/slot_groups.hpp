@@ -12,39 +12,46 @@ namespace quarry {
 
 // Slots of one owner word, 16 of them.
 struct SlotGroup {
-    u32 word = 0;
-    u32 slots = 0;
+    u32 count;  // of offsets that name them
+    u32 word;
+    u32 slots;
 };
 
-// Those from i on that lie in one owner word of the slab, each once; answers behind which.
+// The first of these offsets as far as they lie in one owner word of the slab, each once. They mostly
+// follow each other, up or down: no division for those.
 template <typename SlabT>
-u32 gather(const SlabT& slab, const Offset* offsets, u32 i, u32 n, SlotGroup& group) {
-    if (offsets[i] - slab.base() >= slab.size_class().slab_bytes()) return i;
-    const SlotIndex first = slab.slot_at(offsets[i]);
-    if (first == slab.slots()) return i;
+[[gnu::noinline]] SlotGroup gather(const SlabT& slab, const Offset* offsets, u32 n) {
+    const SlotIndex first = slab.holds(offsets[0]) ? slab.slot_at(offsets[0]) : slab.slots();
+    if (first == slab.slots()) return {0, 0, 0};
     const u64 step = slab.size_class().slot_bytes;
-    Offset at = offsets[i];
-    u32 bit = u32{1} << first % 16;
-    group = {first / 16, bit};
-    for (++i; i < n; ++i) {
-        // Mostly the next one, up or down.
-        const u64 distance = offsets[i] - at;
-        if (distance == step) {
-            bit <<= 1;
-        } else if (distance == u64{0} - step) {
-            bit >>= 1;
+    u32 at = first % 16;
+    u32 slots = u32{1} << at;
+    u32 i = 1;
+    while (i < n) {
+        const u64 distance = offsets[i] - offsets[i - 1];
+        const bool up = distance == step;
+        u32 bits;
+        u32 end = i;
+        if (up || distance == u64{0} - step) {
+            const u32 room = up ? 15 - at : at;
+            const u32 last = n - i < room ? n : i + room;
+            while (end < last && offsets[end] - offsets[end - 1] == distance) ++end;
+            const u32 run = end - i;
+            at = up ? at + run : at - run;
+            bits = ((u32{1} << run) - 1) << (up ? at - run + 1 : at);
         } else {
-            if (offsets[i] - slab.base() >= slab.size_class().slab_bytes()) break;
-            const SlotIndex slot = slab.slot_at(offsets[i]);
-            if (slot == slab.slots() || slot / 16 != group.word) break;
-            bit = u32{1} << slot % 16;
+            const SlotIndex slot = slab.holds(offsets[i]) ? slab.slot_at(offsets[i]) : slab.slots();
+            if (slot == slab.slots() || slot / 16 != first / 16) break;
+            at = slot % 16;
+            bits = u32{1} << at;
+            ++end;
         }
-        // Behind the word, or here already. What lies behind the slab's last slot has no owner.
-        if (!(bit & 0xffff & ~group.slots)) break;
-        group.slots |= bit;
-        at = offsets[i];
+        // At the word's end, or here already. What lies behind the slab's last slot has no owner.
+        if (end == i || slots & bits) break;
+        slots |= bits;
+        i = end;
     }
-    return i;
+    return {i, first / 16, slots};
 }
 
 // The slab that the last slot was of, and its clients' entries there; 0: not known.
@@ -54,25 +61,24 @@ struct NearSlab {
     u32 from = 0;
     u32 to = 0;
 
-    // Neighbours at the front of these; 0: the first has to be looked at alone.
-    u32 find(const Offset* offsets, u32 n, SlotGroup& group) const {
-        if (!from || slab->state() == SlabState::quarantined) return 0;
-        return gather(*slab, offsets, 0, n, group);
+    // Neighbours at the front of these; none: the first has to be looked at alone.
+    SlotGroup find(const Offset* offsets, u32 n) const {
+        if (!from || slab->state() == SlabState::quarantined) return {0, 0, 0};
+        return gather(*slab, offsets, n);
     }
     // So many of them were the giver's, and are on their way home.
     template <typename Homing>
     u32 release(const Offset* offsets, u32 n, Homing& homing) {
-        SlotGroup group;
-        const u32 found = find(offsets, n, group);
-        if (!found || !slab->marks().change_all(group.word, group.slots, from, 0)) return 0;
+        const SlotGroup group = find(offsets, n);
+        if (!group.count || !slab->marks().change_all(group.word, group.slots, from, 0)) return 0;
         homing.add_word(*slab, group.word / 2, group.slots << (group.word & 1) * 16);
-        return found;
+        return group.count;
     }
     // So many of them were the giver's, and are the taker's; counted for both.
     template <typename C>
     u32 move(C& giver, C& taker, const Offset* offsets, u32 n) {
-        SlotGroup group;
-        const u32 found = to ? find(offsets, n, group) : 0;
+        const SlotGroup group = to ? find(offsets, n) : SlotGroup{};
+        const u32 found = group.count;
         if (!found) return 0;
         const u64 unit = slab->size_class().slot_bytes;
         const u32 room = taker.reserve(found, unit);

@@ -59,6 +59,7 @@ public:
     u32 slots() const { return class_->slots; }
 
     Offset offset_of(SlotIndex slot) const { return base_ + u64{slot} * class_->slot_bytes; }
+    bool holds(Offset offset) const { return offset - base_ < class_->slab_bytes(); }
     // The slot that starts at `offset`; slots() when none does.
     SlotIndex slot_at(Offset offset) const {
         const u32 distance = static_cast<u32>(offset - base_);

@@ -418,6 +418,7 @@ private:
         Offset next = slab.offset_of(word * 32) | (grant.foreign ? kForeign : 0);
         // Mostly neighbours, often all: no search for each.
         if (grant.granted == ~u32{0}) {
+#pragma GCC unroll 8
             for (u32 i = 0; i < 32; ++i, next += step) out[i] = next;
             return 32;
         }
