@@ -17,7 +17,7 @@
 #include "driver.h"
 #include "pool.h"
 
-static int stat_show(struct seq_file *seq, void *unused)
+static int heap_stat_show(struct seq_file *seq, void *unused)
 {
 	struct quarry_heap *heap = seq->private;
 	struct quarry_heap_stat stat;
@@ -31,9 +31,9 @@ static int stat_show(struct seq_file *seq, void *unused)
 		   stat.refused);
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(stat);
+DEFINE_SHOW_ATTRIBUTE(heap_stat);
 
-static int verify_show(struct seq_file *seq, void *unused)
+static int heap_verify_show(struct seq_file *seq, void *unused)
 {
 	struct quarry_heap *heap = seq->private;
 	struct quarry_core_audit audit = {};
@@ -49,9 +49,9 @@ static int verify_show(struct seq_file *seq, void *unused)
 		   audit.objects);
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(verify);
+DEFINE_SHOW_ATTRIBUTE(heap_verify);
 
-static int map_show(struct seq_file *seq, void *unused)
+static int heap_map_show(struct seq_file *seq, void *unused)
 {
 	struct quarry_heap *heap = seq->private;
 	struct quarry_driver_region *region;
@@ -66,7 +66,7 @@ static int map_show(struct seq_file *seq, void *unused)
 	mutex_unlock(&heap->grow);
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(map);
+DEFINE_SHOW_ATTRIBUTE(heap_map);
 
 /**
  * quarry_driver_debugfs_add() - show a heap
@@ -82,9 +82,9 @@ void quarry_driver_debugfs_add(struct quarry_heap *heap)
 
 	snprintf(number, sizeof(number), "%llu", heap->id & ~QUARRY_DRIVER_ID);
 	heap->dir = debugfs_create_dir(number, quarry_debugfs_heaps());
-	debugfs_create_file("stat", 0400, heap->dir, heap, &stat_fops);
-	debugfs_create_file("verify", 0400, heap->dir, heap, &verify_fops);
-	debugfs_create_file("map", 0400, heap->dir, heap, &map_fops);
+	debugfs_create_file("stat", 0400, heap->dir, heap, &heap_stat_fops);
+	debugfs_create_file("verify", 0400, heap->dir, heap, &heap_verify_fops);
+	debugfs_create_file("map", 0400, heap->dir, heap, &heap_map_fops);
 }
 
 /**

@@ -42,7 +42,7 @@ static const struct {
 	[_IOC_NR(QUARRY_IOC_RESERVE)] = { quarry_ioctl_reserve, ON_CLIENT },
 };
 
-/* Whole words, of which all structures consist: a call has few of them, and this is no call more. */
+/* Whole words, of which all structures consist: they are few, and this is no call more. */
 static int fetch_words(u64 *to, const u64 __user *from, size_t bytes)
 {
 	size_t i;

@@ -35,7 +35,13 @@ vm-programs:
 	@tools/deps.sh vm
 	@$(MAKE) --no-print-directory $(addprefix $(VM_BUILD)/,$(VM_NAMES))
 
-test-vm: module vm-programs ## run the TAP programs on a stock kernel [KERNEL=6.1|6.12|newest] [TEST=name]
+# A driver of its own, which the program sample_driver loads.
+SAMPLE_BUILD = $(BUILD)/sample_driver/$(VM_KERNEL)
+.PHONY: sample-driver
+sample-driver: module
+	@tools/kernels/driver.sh $(VM_KERNEL) selftests/sample_driver $(SAMPLE_BUILD)
+
+test-vm: module vm-programs sample-driver ## run the TAP programs on a stock kernel [KERNEL=6.1|6.12|newest] [TEST=name]
 	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --timeout $(VM_SECONDS) -- $(VM_DIR)/run-tests.sh $(TEST)
 
 test-vm-selftest: ## see the virtual machine and its runner fail on planted faults

@@ -9,12 +9,7 @@ $(BUILD)/bench/vm_bench: tools/bench/vm/vm_bench.c $(KILL_DEPS)
 COST_BUILD := $(BUILD)/bench/cache_cost
 .PHONY: cache-cost
 cache-cost: module
-	@mkdir -p $(COST_BUILD)
-	@cp -u tools/bench/vm/cache_cost/Kbuild tools/bench/vm/cache_cost/cache_cost.c $(COST_BUILD)/
-	@headers=$$(tools/kernels/get.sh headers $(VM_KERNEL)); \
-	$(MAKE) --no-print-directory -C $$headers M=$(CURDIR)/$(COST_BUILD) QUARRY_ROOT=$(CURDIR) CONFIG_DEBUG_INFO_BTF_MODULES= \
-		KBUILD_EXTRA_SYMBOLS=$(CURDIR)/$(BUILD)/module/$(VM_KERNEL)/Module.symvers modules >$(COST_BUILD)/build.log 2>&1 || \
-		{ cat $(COST_BUILD)/build.log; exit 1; }
+	@tools/kernels/driver.sh $(VM_KERNEL) tools/bench/vm/cache_cost $(COST_BUILD)
 
 .PHONY: bench-vm
 bench-vm: module cache-cost ## instructions of calls, of libquarry's pairs, of drivers' caches (stock 6.1, icount); build/bench/vm.json
