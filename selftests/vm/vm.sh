@@ -16,6 +16,8 @@
 # --share DIR         a folder of the host, writable in the guest as /run/share
 # --initramfs-only    no host files: COMMAND[0] and each --file HOST[:GUEST] are packed instead
 # --icount            one guest nanosecond is one guest instruction; one processor; implies the above
+# --counted           the same clock, with the host's files
+# --monitor SOCKET    QEMU's monitor, on a Unix socket there
 # --panic-on-warn     stop at the first kernel warning
 # --shell, --tty      a terminal in the guest; no time limit but by --timeout
 # --keep DIR          keep console.log, dmesg.log and report.log there
@@ -37,7 +39,7 @@ root=$(cd "$here/../.." && pwd)
 . "$here/kernel-log.sh"
 
 readonly E_SETUP=200 E_BOOT=201 E_TIMEOUT=202 E_PANIC=203 E_LOG=204 E_REPORT=205
-kernel=6.1 mem=1G smp=2 time_limit='' boot_limit=150 mode=9p icount=no tty=no share="" keep=""
+kernel=6.1 mem=1G smp=2 time_limit='' boot_limit=150 mode=9p icount=no tty=no share="" keep="" monitor=""
 append=() env=() files=() command=()
 qemu_pid='' watchdog_pid='' cat_pid='' run='' tty_state=''
 
@@ -72,6 +74,8 @@ parse() {
 		--keep) keep=$2 && shift ;;
 		--initramfs-only) mode=initramfs ;;
 		--icount) icount=yes mode=initramfs smp=1 ;;
+		--counted) icount=yes smp=1 ;;
+		--monitor) monitor=$2 && shift ;;
 		--panic-on-warn) append+=(panic_on_warn=1) ;;
 		--tty) tty=yes ;;
 		--shell) tty=yes command=(/bin/bash -i) ;;
@@ -198,6 +202,7 @@ start_qemu() {
 		-chardev "file,id=console,path=$run/console.log" -serial chardev:console
 		"${out[@]}" -serial chardev:out
 		-chardev "file,id=report,path=$run/report.log" -serial chardev:report)
+	[[ -z $monitor ]] || qemu+=(-monitor "unix:$monitor,server=on,wait=off")
 	if [[ $mode == 9p ]]; then
 		qemu+=(-virtfs "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap")
 		[[ -z $share ]] ||

@@ -4,7 +4,7 @@
 // chain, so its cost is that of the client's slabs and runs, never the pool's.
 //
 // It steps: at most 32 slots, without a lock (a compare-and-swap on the owner words,
-// one OR into the remote bitmap), then a breath. A lock is held only to read 32 links of
+// one OR into the remote bitmap), then a breath. A lock is held only to read 8 links of
 // the chain, to take one slab off it and let go of the one before (class, then client), and
 // for one free of pages; never two objects' work under one hold. A slab is pinned
 // meanwhile, so that it cannot die.
@@ -31,7 +31,7 @@ public:
         // What lies in its magazines is its own like all else; only drains must be out first.
         if (auto* magazines = client.magazines.load(std::memory_order_acquire)) magazines->close();
         Taken taken;
-        ChainLink links[kStepSlots];
+        ChainLink links[kLinks];
         while (const u32 n = first(client, links)) {
             for (u32 i = 0; i < n; ++i) {
                 if (chain_entry(links[i]))
@@ -50,12 +50,15 @@ public:
     }
 
 private:
+    // Under one hold: each is a look-up of its region.
+    static constexpr u32 kLinks = 8;
+
     using Slabs = typename Pool<P>::Slabs;
     using SlabT = typename Pool<P>::SlabT;
 
     u32 first(Client<P>& client, ChainLink* links) {
         ReadGuard<P> reader;
-        return pool_.owners().chain().first(client, links, kStepSlots);
+        return pool_.owners().chain().first(client, links, kLinks);
     }
 
     void reap_run(Client<P>& client, ChainLink link, Taken& taken) {

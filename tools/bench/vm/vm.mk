@@ -18,3 +18,14 @@ bench-vm: module cache-cost ## instructions of calls, of libquarry's pairs, of d
 	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --icount --timeout 900 --file $(BUILD)/module/$(VM_KERNEL)/quarry.ko:/quarry.ko \
 		--file $(COST_BUILD)/cache_cost.ko:/cache_cost.ko -- $(BUILD)/bench/vm_bench >$(BUILD)/bench/vm.lines
 	@python3 -B tools/bench/vm/vm_report.py $(BUILD)/bench/vm.lines $(BUILD)/bench/vm.json
+
+$(BUILD)/bench/section_calls: tools/bench/vm/section_calls.c $(VM_HEADERS)
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -Iuapi -o $@ $<
+
+.PHONY: bench-sections
+bench-sections: module ## the longest section with interrupts or preemption off, by call, at 10^6 live objects (stock 6.1)
+	@tools/deps.sh vm
+	@$(MAKE) --no-print-directory $(BUILD)/bench/section_calls
+	@python3 -B tools/bench/vm/sections.py $(BUILD)/bench/sections $(BUILD)/module/$(VM_KERNEL)/quarry.ko \
+		$(BUILD)/bench/section_calls $(BUILD)/bench/sections.json

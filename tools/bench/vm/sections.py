@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""The longest sections with interrupts or preemption off, of each call, in instructions.
+
+    sections.py SCRATCH MODULE PROGRAM RESULT.json [LIVE]
+
+Boots stock 6.1 (vm.sh --counted), has section_calls make its calls at LIVE (10^6) live objects, and
+has QEMU log each instruction of each call. A section is what lies between a lock and its unlock, an
+exclusive hold and its end, a pin and its end, the instructions of both included; one that an
+interrupt came into is left out, there are others. The bar is 2,000 instructions.
+"""
+import bisect
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+BAR = 2000
+BEGIN = {"quarry_os_lock": "quarry_os_unlock",
+         "quarry_os_exclusive_enter": "quarry_os_exclusive_leave",
+         "quarry_os_pin": "quarry_os_unpin"}
+INTERRUPT = re.compile(r"^(asm_)?(sysvec|common_interrupt|exc_|asm_exc|irqentry|error_entry)")
+LINE = re.compile(r"/([0-9a-f]{16})/")
+
+
+class Monitor:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.socket.settimeout(10)
+        self.answer()
+
+    def answer(self):
+        text = b""
+        while not text.endswith(b"(qemu) "):
+            text += self.socket.recv(65536)
+
+    def __call__(self, command):
+        self.socket.sendall(command.encode() + b"\n")
+        self.answer()
+
+
+class Symbols:
+    def __init__(self, path):
+        entries = []
+        with open(path, encoding="ascii") as f:
+            for line in f:
+                address, kind, name = line.split()[:3]
+                if kind in "tTwW":
+                    entries.append((int(address, 16), name))
+        entries.sort()
+        self.addresses = [address for address, _ in entries]
+        self.names = [name for _, name in entries]
+
+    def of(self, address):
+        if address < 1 << 63:
+            return "user"
+        at = bisect.bisect(self.addresses, address) - 1
+        return self.names[at] if at >= 0 else "?"
+
+
+def plain(name):
+    out = subprocess.run(["c++filt", "-p", name], capture_output=True, text=True, check=False)
+    text = out.stdout.strip() or name
+    text = re.sub(r"quarry::|KernelPlatform|<[^<>]*>", "", text)
+    return re.sub(r"<[^<>]*>", "", text)
+
+
+def longest(trace, symbols):
+    """(instructions, site) of the longest section, and how many sections and instructions there were."""
+    best, sections, total = (0, "none"), 0, 0
+    open_since, closing, site, spoiled = None, None, None, False
+    cache, before = {}, "?"
+    with open(trace, encoding="ascii", errors="replace") as f:
+        for line in f:
+            match = LINE.search(line)
+            if not match:
+                continue
+            total += 1
+            address = int(match.group(1), 16)
+            name = cache.get(address)
+            if name is None:
+                name = cache[address] = symbols.of(address)
+            if open_since is None:
+                if name in BEGIN:
+                    open_since, closing, site, spoiled = total, BEGIN[name], before, False
+            else:
+                spoiled = spoiled or bool(INTERRUPT.match(name))
+                if closing is True and name not in BEGIN.values() and not inside(name):
+                    sections += 1
+                    length = total - open_since
+                    if not spoiled and length > best[0]:
+                        best = (length, site)
+                    open_since = total if name in BEGIN else None
+                    if name in BEGIN:
+                        closing, site, spoiled = BEGIN[name], before, False
+                elif closing is not True and name == closing:
+                    closing = True
+            before = name
+    return best, sections, total
+
+
+def inside(name):
+    """What unlock and its like call themselves."""
+    return name.startswith(("_raw_spin_unlock", "__raw_spin", "preempt_", "__rcu_read", "native_"))
+
+
+def wait(path, process, seconds=200):
+    end = time.time() + seconds
+    while not os.path.exists(path):
+        if process.poll() is not None or time.time() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def main(scratch, module, program, result, live="1000000"):
+    shutil.rmtree(scratch, ignore_errors=True)
+    shared = os.path.join(scratch, "shared")
+    os.makedirs(shared)
+    monitor_path = os.path.join(scratch, "monitor")
+    command = (f"insmod {module} && cat /proc/kallsyms >/run/share/symbols && "
+               f"{program} /run/share {live}; rmmod quarry")
+    with open(os.path.join(scratch, "vm.log"), "w", encoding="ascii") as log:
+        vm = subprocess.Popen(["selftests/vm/vm.sh", "--counted", "--timeout", "1500", "--share", shared,
+                               "--monitor", monitor_path, "--", "sh", "-c", command],
+                              stdout=log, stderr=log, start_new_session=True)
+    calls, monitor, symbols = [], None, None
+    names = [line.split('"')[1] for line in open("tools/bench/vm/section_calls.c", encoding="ascii")
+             if re.match(r'\s+(CALL|reap)\("', line)]
+    for name in names:
+        if not wait(os.path.join(shared, name + ".ready"), vm):
+            print(f"sections: {name}: the guest did not come to it; see {scratch}/vm.log")
+            return 1
+        if monitor is None:
+            monitor, symbols = Monitor(monitor_path), Symbols(os.path.join(shared, "symbols"))
+        trace = os.path.join(scratch, "trace")
+        for word in (f"logfile {trace}", "stop", "singlestep on", "log exec,nochain", "cont"):
+            monitor(word)
+        open(os.path.join(shared, name + ".go"), "w", encoding="ascii").close()
+        done = wait(os.path.join(shared, name + ".done"), vm)
+        for word in ("log none", "singlestep off", "logfile /dev/null"):
+            monitor(word)
+        if not done:
+            print(f"sections: {name}: the call did not end; see {scratch}/vm.log")
+            return 1
+        (length, site), sections, total = longest(trace, symbols)
+        os.remove(trace)
+        calls.append({"name": name, "unit": "instructions", "quarry": length, "site": plain(site),
+                      "sections": sections, "bar": BAR, "met": length <= BAR and sections > 0})
+        print(f"{name:<16}{length:>7}  of {sections:>7} sections, {total:>10} instructions  {plain(site)}")
+    vm.wait()
+    with open(result, "w", encoding="ascii") as f:
+        json.dump({"name": "vm-longest-section", "live": int(live), "cases": calls}, f, indent=1)
+        f.write("\n")
+    worst = max(calls, key=lambda call: call["quarry"])
+    print(f"vm-longest-section: {worst['quarry']} (at most {BAR}): {worst['name']}, in {worst['site']}")
+    return vm.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
