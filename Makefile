@@ -27,6 +27,7 @@ include selftests/vm/vm.mk
 include selftests/vm/run/run.mk
 include selftests/stress/stress.mk
 include tools/bench/vm/vm.mk
+include tools/bench/kernel/kernel.mk
 include tools/check/check.mk
 
 # What `make test` runs, in two lanes; each target also stands alone. All that they need is built

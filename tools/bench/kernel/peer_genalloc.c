@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+/* The kernel's gen_pool, as it is in the sources of this kernel. */
+#include PEER
