@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 import unittest
@@ -16,6 +17,7 @@ import bars
 import bounds
 import count
 import curves
+import page
 import report
 import rules
 
@@ -351,6 +353,56 @@ fn=(1)
                               "PageCache::alloc"),
                              ("double (anonymous namespace)::hot_64<bench::Quarry>()", "case")):
             self.assertEqual(count.short(name), wanted)
+
+
+class Page(unittest.TestCase):
+    CASES = [
+        {"name": "fast <64>", "unit": "ns", "quarry": 3.0, "peers": {"glibc": 6.0}, "ratio": 0.5, "bar": 1.0,
+         "met": True},
+        {"name": "slow", "unit": "ns", "quarry": 9.0, "peers": {"glibc": 6.0}, "ratio": 1.5, "bar": 1.0,
+         "met": False, "bound": "the memory & the bus"},
+        {"name": "counted", "unit": "instructions", "quarry": 45.0, "peers": {"kernel": 90.0}, "ratio": 0.5,
+         "yardstick": "1", "bar": 60, "met": True},
+        {"name": "told", "unit": "ns", "quarry": 2500.0, "peers": {}, "ratio": None, "bar": None, "met": None},
+    ]
+
+    def made(self, **files):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                    file.write(content)
+            with contextlib.redirect_stdout(io.StringIO()):
+                status = page.main(folder)
+            texts = []
+            for name in ("report.html", "summary.md"):
+                path = os.path.join(folder, name)
+                texts.append(open(path, encoding="utf-8").read() if os.path.exists(path) else "")
+            return status, *texts
+
+    def test_the_page_is_whole_and_names_every_case(self):
+        status, text, _ = self.made(**{"host.json": json.dumps({"machine": "a <machine>", "cases": self.CASES}),
+                                       "curve-hot.svg": curves.svg("curve-hot", {"quarry": {10: 5.0, 100: 6.0}})})
+        self.assertEqual(status, 0)
+        root = xml.fromstring(text.split("\n", 1)[1])
+        names = [e.text for e in root.iter("b")]
+        self.assertEqual(names, ["fast <64>", "slow", "counted", "told"])
+        self.assertEqual(len([e for e in root.iter() if e.get("class") == "missed"]), 1)
+        self.assertEqual(len([e for e in root.iter() if e.get("class") == "curve"]), 1)
+        self.assertIn("width=device-width", text)
+        self.assertIn("@media print", text)
+        self.assertNotIn("http://", re.sub(r'xmlns="[^"]*"', "", text))
+        self.assertNotIn("https://", text)
+
+    def test_the_summary_counts_and_names_what_is_missed(self):
+        _, _, text = self.made(**{"vm.json": json.dumps({"cases": self.CASES})})
+        self.assertIn("| 2 of 3 | slow (1.50 of its bar) |", text)
+
+    def test_a_case_whose_yardstick_is_1_is_held_to_its_own_figure(self):
+        self.assertAlmostEqual(page.share(self.CASES[2]), 0.75)
+
+    def test_without_figures_it_says_what_to_do(self):
+        status, text, _ = self.made()
+        self.assertEqual((status, text), (1, ""))
 
 
 if __name__ == "__main__":
