@@ -9,6 +9,7 @@
  * nothing is allocated. The locks of pools and heaps are held while they grow, so they are
  * only tried, too.
  */
+#include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/mutex.h>
 #include <linux/shrinker.h>
@@ -92,9 +93,12 @@ static unsigned long count_objects(struct shrinker *shrinker, struct shrink_cont
 
 static unsigned long scan_objects(struct shrinker *shrinker, struct shrink_control *control)
 {
-	unsigned long freed = quarry_idle_scan(control->nid, control->nr_to_scan,
-					       &control->nr_scanned);
+	unsigned long freed;
 
+	/* A mapping's lock is taken, and a grace period waited for: not below a file system. */
+	if (!(control->gfp_mask & __GFP_FS))
+		return SHRINK_STOP;
+	freed = quarry_idle_scan(control->nid, control->nr_to_scan, &control->nr_scanned);
 	return freed ?: SHRINK_STOP;
 }
 
