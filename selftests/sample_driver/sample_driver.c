@@ -170,6 +170,7 @@ static struct tasklet_struct finish;
 
 static unsigned int device_cpu;
 static call_single_data_t doorbell;
+static atomic_t rung;			/* the doorbell is on its way: it is one, and must not be sent twice */
 static void give_back_later(struct tasklet_struct *tasklet)
 {
 	struct packet *packet, *next;
@@ -237,6 +238,8 @@ static void interrupt(void *unused)
 	struct packet *packet;
 	unsigned int n = 0;
 
+	/* Whoever puts something into the ring from here on rings again. */
+	atomic_set_release(&rung, 0);
 	while (n < RING && (packet = next_of_ring()))
 		receive(packet, n++ % 2);
 	if (!n)
@@ -247,8 +250,16 @@ static void interrupt(void *unused)
 
 static void ring_doorbell(void)
 {
-	/* Busy: it is on its way, and finds what is in the ring. */
-	smp_call_function_single_async(device_cpu, &doorbell);
+	unsigned long flags;
+
+	if (atomic_xchg(&rung, 1))
+		return;
+	if (!smp_call_function_single_async(device_cpu, &doorbell))
+		return;
+	/* Its CPU has gone offline. */
+	local_irq_save(flags);
+	interrupt(NULL);
+	local_irq_restore(flags);
 }
 
 static bool put_into_ring(struct packet *packet)
