@@ -239,7 +239,7 @@ static void interrupt(void *unused)
 	unsigned int n = 0;
 
 	/* Whoever puts something into the ring from here on rings again. */
-	atomic_set_release(&rung, 0);
+	atomic_xchg(&rung, 0);
 	while (n < RING && (packet = next_of_ring()))
 		receive(packet, n++ % 2);
 	if (!n)
