@@ -267,6 +267,22 @@ TEST_F(ReservesTest, WithoutMemoryNothingChanges) {
     EXPECT_GE(meta, sizeof(Reserves<P>) + sizeof(Reserves<P>::Chunk));
 }
 
+// RESERVE takes its memory outside of the client's call: a reap may come meanwhile.
+TEST_F(ReservesTest, MemoryForMoreIsTakenBesideAReap) {
+    heap(128);
+    for (u32 i = 0; i < 50; ++i) {
+        TestClient& c = join();
+        EXPECT_EQ(set_aside(c, 64, 50), 50u);
+        std::thread other([&] { (void)Aside(*pool, c).prepare(key(c, 128), 400); });
+        const auto taken = Reaper<P>(*pool).reap(c);
+        other.join();
+        EXPECT_EQ(taken.objects, 50u);
+        EXPECT_EQ(c.reserves.load()->total(), 0u);
+        reap(c);
+    }
+    expect_fresh(128);
+}
+
 TEST_F(ReservesTest, DrawsAndGuessesBesideEachOtherGiveEachOnce) {
     heap(128);
     constexpr u32 kRounds = by_variant(3000, 300, 300);

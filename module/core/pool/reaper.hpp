@@ -26,7 +26,10 @@ public:
 
     Taken reap(Client<P>& client) {
         // What is set aside is in its chains.
-        if (auto* reserves = client.reserves.load(std::memory_order_acquire)) reserves->forget();
+        if (auto* reserves = client.reserves.load(std::memory_order_acquire)) {
+            Guard guard(client.lock);
+            reserves->forget();
+        }
         if (RangePool<P>* ranges = pool_.ranges()) return ranges->reap(client);
         // What lies in its magazines is its own like all else; only drains must be out first.
         if (auto* magazines = client.magazines.load(std::memory_order_acquire)) magazines->close();

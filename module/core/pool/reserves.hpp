@@ -56,14 +56,14 @@ public:
     // A hint for anyone.
     u32 total() const { return total_.load(std::memory_order_relaxed); }
 
-    // Of a dead client, whose chains hold the objects: no other call runs or comes.
+    // ---- under the client's lock: at most 32 nodes each ----
+
+    // Of a dead client, whose chains hold the objects. A prepare may still run beside it; nothing
+    // is put, drawn or looked up any more, so the nodes stay where they are.
     void forget() {
-        for (Stack& s : stacks_) s = {};
-        for (Node*& bucket : buckets_) bucket = nullptr;
+        for (Stack& s : stacks_) s.left = 0;
         total_.store(0, std::memory_order_relaxed);
     }
-
-    // ---- under the client's lock: at most 32 nodes each ----
 
     u32 left(Key key) const {
         const Stack* s = stack_of(key);
