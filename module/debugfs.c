@@ -69,19 +69,32 @@ static int stat_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(stat);
 
+/**
+ * quarry_debugfs_audit() - what an audit has found
+ * @seq: where it is shown
+ * @audit: the audit
+ *
+ * Context: task.
+ */
+void quarry_debugfs_audit(struct seq_file *seq, const struct quarry_core_audit *audit)
+{
+	seq_printf(seq, "verify: %s\nfaults: %llu\n", audit->faults ? "faults" : "ok",
+		   audit->faults);
+	if (audit->faults)
+		seq_printf(seq, "first_offset: %llu\nfirst: %s\n", audit->first_offset,
+			   audit->first);
+	seq_printf(seq, "pages: %llu\nslabs: %llu\nobjects: %llu\n", audit->pages, audit->slabs,
+		   audit->objects);
+}
+
 static int verify_show(struct seq_file *seq, void *unused)
 {
 	struct quarry_core_audit audit;
 	int err = quarry_pool_verify(seq->private, &audit);
 
-	if (err)
-		return err;
-	seq_printf(seq, "verify: %s\nfaults: %llu\n", audit.faults ? "faults" : "ok", audit.faults);
-	if (audit.faults)
-		seq_printf(seq, "first_offset: %llu\nfirst: %s\n", audit.first_offset, audit.first);
-	seq_printf(seq, "pages: %llu\nslabs: %llu\nobjects: %llu\n", audit.pages, audit.slabs,
-		   audit.objects);
-	return 0;
+	if (!err)
+		quarry_debugfs_audit(seq, &audit);
+	return err;
 }
 DEFINE_SHOW_ATTRIBUTE(verify);
 

@@ -101,6 +101,24 @@ enum quarry_driver_call {
 	QUARRY_DRIVER_DESTROY,
 };
 
+/**
+ * struct quarry_driver_want - what an allocation asks of the core
+ * @heap: of which heap
+ * @size: bytes; with @pages 0
+ * @pages: or so many pages
+ * @align: of @size: a power of two, in bytes; of @pages: as a power of two, in pages
+ * @growth: contiguous pages that would help
+ * @zone: where from; set by quarry_driver_take()
+ */
+struct quarry_driver_want {
+	struct quarry_heap *heap;
+	u64 size;
+	u64 pages;
+	u64 align;
+	u64 growth;
+	enum quarry_core_zone zone;
+};
+
 /* driver_heap.c */
 int quarry_driver_heap_init(struct quarry_heap *heap, const struct quarry_heap_config *config);
 int quarry_driver_heap_exit(struct quarry_heap *heap, unsigned long caller);
@@ -109,6 +127,7 @@ enum quarry_context quarry_driver_context(struct quarry_heap *heap, gfp_t gfp,
 					  unsigned long caller);
 void *quarry_driver_alloc(struct quarry_heap *heap, u64 size, u64 align, gfp_t gfp,
 			  unsigned long caller);
+void *quarry_driver_take(struct quarry_driver_want *want, gfp_t gfp, unsigned long caller);
 int quarry_driver_free(struct quarry_heap *heap, const void *memory, unsigned long caller);
 
 /* driver_memory.c */

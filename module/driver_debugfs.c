@@ -42,11 +42,7 @@ static int heap_verify_show(struct seq_file *seq, void *unused)
 		return -EINTR;
 	quarry_core_heap_verify(heap->core, 0, &audit);
 	mutex_unlock(&heap->grow);
-	seq_printf(seq, "verify: %s\nfaults: %llu\n", audit.faults ? "faults" : "ok", audit.faults);
-	if (audit.faults)
-		seq_printf(seq, "first_offset: %llu\nfirst: %s\n", audit.first_offset, audit.first);
-	seq_printf(seq, "pages: %llu\nslabs: %llu\nobjects: %llu\n", audit.pages, audit.slabs,
-		   audit.objects);
+	quarry_debugfs_audit(seq, &audit);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(heap_verify);

@@ -146,37 +146,55 @@ void *quarry_driver_finish(struct quarry_heap *heap, u64 offset, gfp_t gfp)
 	return memory;
 }
 
+static int take(const struct quarry_driver_want *want, u64 *offset, enum quarry_context context)
+{
+	if (want->pages)
+		return quarry_core_heap_alloc_pages(want->heap->core, want->pages, want->align,
+						    want->zone, offset, context);
+	return quarry_core_heap_alloc_zone(want->heap->core, want->size, want->align, want->zone,
+					   offset, context);
+}
+
 /*
  * What the fast half could not serve. A sleeping caller first takes what is at hand, then lets the
  * heap grow, and only at its end has all CPUs give back what they keep.
  */
+void *quarry_driver_take(struct quarry_driver_want *want, gfp_t gfp, unsigned long caller)
+{
+	enum quarry_context context = quarry_driver_context(want->heap, gfp, caller);
+	u64 seen, offset;
+	int error;
+
+	want->zone = gfp & __GFP_DMA32 ? QUARRY_CORE_LOWMEM : QUARRY_CORE_NORMAL;
+	do {
+		seen = READ_ONCE(want->heap->growths);
+		error = take(want, &offset, QUARRY_ATOMIC);
+	} while (quarry_driver_full(error) && context == QUARRY_MAY_SLEEP &&
+		 !quarry_driver_grow(want->heap, want->zone, want->growth, seen));
+	if (quarry_driver_full(error) && context == QUARRY_ATOMIC)
+		quarry_driver_more(want->heap, want->growth);
+	if ((quarry_driver_full(error) || error == QUARRY_E_NO_MEMORY) &&
+	    context == QUARRY_MAY_SLEEP)
+		error = take(want, &offset, context);
+	return error ? NULL : quarry_driver_finish(want->heap, offset, gfp);
+}
+
 void *quarry_driver_alloc(struct quarry_heap *heap, u64 size, u64 align, gfp_t gfp,
 			  unsigned long caller)
 {
-	enum quarry_core_zone zone = gfp & __GFP_DMA32 ? QUARRY_CORE_LOWMEM : QUARRY_CORE_NORMAL;
-	u64 pages = DIV_ROUND_UP(max(size, align), PAGE_SIZE), seen, offset;
-	enum quarry_context context;
-	int error;
+	struct quarry_driver_want want = {
+		.heap = heap,
+		.size = size,
+		.align = align,
+		.growth = DIV_ROUND_UP(max(size, align), PAGE_SIZE),
+	};
 
 	if (in_nmi())
 		return NULL;
-	context = quarry_driver_context(heap, gfp, caller);
 	/* A slab is at most so large. */
 	if (size <= 2048)
-		pages = max_t(u64, pages, 8);
-	do {
-		seen = READ_ONCE(heap->growths);
-		error = quarry_core_heap_alloc_zone(heap->core, size, align, zone, &offset,
-						    QUARRY_ATOMIC);
-	} while (quarry_driver_full(error) && context == QUARRY_MAY_SLEEP &&
-		 !quarry_driver_grow(heap, zone, pages, seen));
-	if (quarry_driver_full(error) && context == QUARRY_ATOMIC)
-		quarry_driver_more(heap, pages);
-	if ((quarry_driver_full(error) || error == QUARRY_E_NO_MEMORY) &&
-	    context == QUARRY_MAY_SLEEP)
-		error = quarry_core_heap_alloc_zone(heap->core, size, align, zone, &offset,
-						    context);
-	return error ? NULL : quarry_driver_finish(heap, offset, gfp);
+		want.growth = max_t(u64, want.growth, 8);
+	return quarry_driver_take(&want, gfp, caller);
 }
 
 void *quarry_alloc(struct quarry_heap *heap, size_t size, gfp_t gfp)

@@ -8,28 +8,17 @@
 
 #define MOST_ORDER 10U
 
-/* As quarry_driver_alloc(). */
 static void *alloc_run(struct quarry_heap *heap, u64 pages, unsigned int align, gfp_t gfp,
 		       unsigned long caller)
 {
-	enum quarry_core_zone zone = gfp & __GFP_DMA32 ? QUARRY_CORE_LOWMEM : QUARRY_CORE_NORMAL;
-	enum quarry_context context = quarry_driver_context(heap, gfp, caller);
-	u64 seen, offset;
-	int error;
+	struct quarry_driver_want want = {
+		.heap = heap,
+		.pages = pages,
+		.align = align,
+		.growth = pages,
+	};
 
-	do {
-		seen = READ_ONCE(heap->growths);
-		error = quarry_core_heap_alloc_pages(heap->core, pages, align, zone, &offset,
-						     QUARRY_ATOMIC);
-	} while (quarry_driver_full(error) && context == QUARRY_MAY_SLEEP &&
-		 !quarry_driver_grow(heap, zone, pages, seen));
-	if (quarry_driver_full(error) && context == QUARRY_ATOMIC)
-		quarry_driver_more(heap, pages);
-	if ((quarry_driver_full(error) || error == QUARRY_E_NO_MEMORY) &&
-	    context == QUARRY_MAY_SLEEP)
-		error = quarry_core_heap_alloc_pages(heap->core, pages, align, zone, &offset,
-						     context);
-	return error ? NULL : quarry_driver_finish(heap, offset, gfp);
+	return pages ? quarry_driver_take(&want, gfp, caller) : NULL;
 }
 
 static int free_run(struct quarry_heap *heap, const void *memory, u64 pages, unsigned long caller)

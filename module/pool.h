@@ -37,6 +37,7 @@ struct inode;
 struct mm_struct;
 struct page;
 struct quarry_account;
+struct seq_file;
 struct quarry_client;
 
 /**
@@ -278,6 +279,7 @@ struct file *quarry_poolfs_file(struct quarry_pool *pool, const struct file_oper
 
 /* debugfs.c */
 struct dentry *quarry_debugfs_heaps(void);
+void quarry_debugfs_audit(struct seq_file *seq, const struct quarry_core_audit *audit);
 
 /* stat.c */
 void quarry_pool_stat(struct quarry_pool *pool, struct quarry_stat *stat,
