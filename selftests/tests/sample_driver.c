@@ -205,8 +205,12 @@ TEST(a_driver_that_goes_in_the_middle_of_traffic_leaves_nothing)
 {
 	for (int round = 0; round < 5; round++) {
 		pid_t writers[2];
+		int fd;
 
 		ASSERT_EQ(load("quarry"), 0);
+		/* The writers may be through before it is asked to go. */
+		fd = open("/dev/sample_driver", O_RDONLY);
+		ASSERT_GE(fd, 0);
 		for (int w = 0; w < 2; w++) {
 			writers[w] = fork();
 			if (writers[w] == 0)
@@ -214,6 +218,7 @@ TEST(a_driver_that_goes_in_the_middle_of_traffic_leaves_nothing)
 		}
 		usleep(20000 + round * 10000);
 		EXPECT_EQ(unload(), -EWOULDBLOCK);
+		close(fd);
 		for (int w = 0; w < 2; w++) {
 			kill(writers[w], SIGKILL);
 			status_of(writers[w]);
