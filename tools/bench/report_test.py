@@ -13,6 +13,8 @@ import tempfile
 import unittest
 import xml.etree.ElementTree as xml
 
+sys.path.insert(1, os.path.join(sys.path[0], "vm"))
+
 import bars
 import bounds
 import count
@@ -20,6 +22,7 @@ import curves
 import page
 import report
 import rules
+import sections
 
 PEERS = {"glibc": "1", "mimalloc": "2", "jemalloc": "3", "tcmalloc": "4"}
 
@@ -403,6 +406,26 @@ class Page(unittest.TestCase):
     def test_without_figures_it_says_what_to_do(self):
         status, text, _ = self.made()
         self.assertEqual((status, text), (1, ""))
+
+
+class Sections(unittest.TestCase):
+    class Names:
+        def of(self, address):
+            return {1: "quarry_os_lock", 2: "work", 3: "quarry_os_unlock", 4: "after", 5: "site",
+                    6: "asm_sysvec_apic_timer_interrupt"}[address]
+
+    def longest(self, addresses):
+        with tempfile.NamedTemporaryFile("w", suffix=".trace") as file:
+            file.writelines(f"Trace 0: 0x1 [0/{a:016x}/0/0] \n" for a in addresses)
+            file.flush()
+            return sections.longest(file.name, self.Names())
+
+    def test_the_longest_section_is_found_with_its_site(self):
+        (length, site), seen, total = self.longest([4, 1, 2, 3, 4, 5, 1] + [2] * 3000 + [3, 4])
+        self.assertEqual((length, site, seen, total), (3002, "site", 2, 3009))
+
+    def test_one_that_an_interrupt_came_into_is_none_that_was_seen(self):
+        self.assertEqual(self.longest([5, 1, 2, 6, 2, 3, 4]), ((0, "none"), 0, 7))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ public:
         total_.store(0, std::memory_order_relaxed);
     }
 
-    u32 left(Key key) const {
+    u32 left(Key key) {
         const Stack* s = stack_of(key);
         return s ? s->left : 0;
     }
@@ -82,7 +82,7 @@ public:
     u32 spare() const { return spare_; }
 
     void push(Key key, Offset offset) {
-        Stack& s = *const_cast<Stack*>(stack_of(key));
+        Stack& s = *stack_of(key);
         Node* node = free_;
         free_ = node->below;
         --spare_;
@@ -93,7 +93,7 @@ public:
         total_.store(total() + 1, std::memory_order_relaxed);
     }
     bool pop(Key key, Offset& offset) {
-        Stack* s = const_cast<Stack*>(stack_of(key));
+        Stack* s = stack_of(key);
         if (!s || !s->left) return false;
         Node* node = s->top;
         s->top = node->below;
@@ -161,8 +161,8 @@ private:
     };
     static constexpr u32 kBuckets = 512;
 
-    const Stack* stack_of(Key key) const {
-        for (const Stack& s : stacks_)
+    Stack* stack_of(Key key) {
+        for (Stack& s : stacks_)
             if (s.key == key) return &s;
         return nullptr;
     }
@@ -292,9 +292,8 @@ public:
     PoolGranted guarded(const Offset* offsets, u32 count, PoolRefusal& refusal, Call&& call) {
         const u32 n = clear(offsets, count);
         if (n == count) return call(n);
-        const PoolGranted before = n ? call(n) : PoolGranted{};
-        if (!ok(before.why)) return before;
-        PoolGranted g = before;
+        PoolGranted g = n ? call(n) : PoolGranted{};
+        if (!ok(g.why)) return g;
         g.why = Error::already_free;
         refusal = {offsets[n], 0};
         return g;

@@ -18,11 +18,13 @@ trap end_guest EXIT
 
 build() {
 	local objects=$1 source=$2 links
+	local -a compiler=()
+	! command -v ccache >/dev/null || compiler=(CC="ccache gcc")
 	links=$(QUARRY_OUT=$work/module "$root/tools/kernels/module.sh" uml-newest)
 	mkdir -p "$work/bench" "$work/guest/bin" "$work/guest/dev" "$work/home"
 	cp -u "$here"/Kbuild "$here"/*.c "$here"/*.h "$work/bench/"
 	if ! make -C "$objects" ARCH=um M="$work/bench" QUARRY_ROOT="$root" KERNEL_SOURCE="$source" \
-		KBUILD_EXTRA_SYMBOLS="$links/Module.symvers" CC="ccache gcc" modules >"$work/build.log" 2>&1; then
+		KBUILD_EXTRA_SYMBOLS="$links/Module.symvers" "${compiler[@]}" modules >"$work/build.log" 2>&1; then
 		cat "$work/build.log" >&2
 		exit 1
 	fi
@@ -69,6 +71,8 @@ boot() {
 
 objects=$("$root/tools/kernels/uml.sh" newest)
 source=$("$root/tools/kernels/get.sh" source newest)
+# Figures are of this run alone.
+rm -f "$work"/boot-*.log
 build "$objects" "$source"
 for ((i = 1; i <= boots; i++)); do
 	echo "kernel-bench: boot $i of $boots, load $(cut -d' ' -f1-3 /proc/loadavg)"

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def plain(name):
 
 
 def longest(trace, symbols):
-    """(instructions, site) of the longest section, and how many sections and instructions there were."""
+    """(instructions, site) of the longest section, how many whole sections and how many instructions."""
     best, sections, total = (0, "none"), 0, 0
     open_since, closing, site, spoiled = None, None, None, False
     cache, before = {}, "?"
@@ -90,10 +91,10 @@ def longest(trace, symbols):
             else:
                 spoiled = spoiled or bool(INTERRUPT.match(name))
                 if closing is True and name not in BEGIN.values() and not inside(name):
-                    sections += 1
                     length = total - open_since
-                    if not spoiled and length > best[0]:
-                        best = (length, site)
+                    if not spoiled:  # only what was measured whole counts as seen
+                        sections += 1
+                        best = max(best, (length, site), key=lambda found: found[0])
                     open_since = total if name in BEGIN else None
                     if name in BEGIN:
                         closing, site, spoiled = BEGIN[name], before, False
@@ -128,6 +129,16 @@ def main(scratch, module, program, result, live="1000000"):
         vm = subprocess.Popen(["selftests/vm/vm.sh", "--counted", "--timeout", "1500", "--share", shared,
                                "--monitor", monitor_path, "--", "sh", "-c", command],
                               stdout=log, stderr=log, start_new_session=True)
+    try:
+        return measure(vm, scratch, shared, monitor_path, result, live)
+    finally:
+        # Whatever happened: its emulator goes with it.
+        if vm.poll() is None:
+            os.killpg(vm.pid, signal.SIGTERM)
+            vm.wait()
+
+
+def measure(vm, scratch, shared, monitor_path, result, live):
     calls, monitor, symbols = [], None, None
     names = [line.split('"')[1] for line in open("tools/bench/vm/section_calls.c", encoding="ascii")
              if re.match(r'\s+(CALL|reap)\("', line)]
