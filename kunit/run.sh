@@ -159,30 +159,54 @@ run_kernel() {
 
 # Each planted fault must make this script fail and say why. Only the plant's suite runs. Without a
 # fault, the same way through passes; that guest's log serves what is planted in the comparison.
-run_selftest() {
-	local kernel kind words output rc
+# Its last line is `PASSED FAILED`.
+selftest_of() { # KERNEL
+	local kernel=$1 kind words output rc passed=0 failed=0
 	local -a how
-	for kernel in "${kernels[@]}"; do
-		if output=$("$0" --kernel "$kernel" --filter 'quarry_plant.*' </dev/null); then
-			total_passed=$((total_passed + 1))
+	if output=$("$0" --kernel "$kernel" --filter 'quarry_plant.*' </dev/null); then
+		passed=$((passed + 1))
+	else
+		echo "[$kernel] nothing planted, and yet it fails:"
+		echo "$output"
+		failed=$((failed + 1))
+	fi
+	while read -r kind words; do
+		rc=0 how=(--plant "$kind")
+		[[ $kind != ==* ]] || how+=(--judge-again)
+		output=$("$0" --kernel "$kernel" "${how[@]}" --filter 'quarry_plant.*' </dev/null) || rc=$?
+		if [[ $rc -eq 1 ]] && grep -qF -- "$words" <<<"$output"; then
+			echo "[$kernel] planted fault '$kind' is seen: $words"
+			passed=$((passed + 1))
 		else
-			echo "[$kernel] nothing planted, and yet it fails:"
+			echo "[$kernel] planted fault '$kind' is NOT seen (status $rc, wanted: $words):"
 			echo "$output"
-			total_failed=$((total_failed + 1))
+			failed=$((failed + 1))
 		fi
-		while read -r kind words; do
-			rc=0 how=(--plant "$kind")
-			[[ $kind != ==* ]] || how+=(--judge-again)
-			output=$("$0" --kernel "$kernel" "${how[@]}" --filter 'quarry_plant.*' </dev/null) || rc=$?
-			if [[ $rc -eq 1 ]] && grep -qF -- "$words" <<<"$output"; then
-				echo "[$kernel] planted fault '$kind' is seen: $words"
-				total_passed=$((total_passed + 1))
-			else
-				echo "[$kernel] planted fault '$kind' is NOT seen (status $rc, wanted: $words):"
-				echo "$output"
-				total_failed=$((total_failed + 1))
-			fi
-		done < <(plants | LC_ALL=C sort)
+	done < <(plants | LC_ALL=C sort)
+	echo "$passed $failed"
+}
+
+# The kernels side by side: most of it is waiting.
+run_selftest() {
+	local kernel said passed failed
+	for kernel in "${kernels[@]}"; do
+		said=$root/build/kunit/selftest-$kernel
+		mkdir -p "${said%/*}"
+		: >"$said"
+		selftest_of "$kernel" >"$said" &
+	done
+	wait
+	for kernel in "${kernels[@]}"; do
+		said=$root/build/kunit/selftest-$kernel
+		sed '$d' "$said"
+		if [[ $(tail -n 1 "$said") =~ ^([0-9]+)\ ([0-9]+)$ ]]; then
+			passed=${BASH_REMATCH[1]} failed=${BASH_REMATCH[2]}
+		else
+			echo "[$kernel] the selftest did not come to its end"
+			passed=0 failed=1
+		fi
+		total_passed=$((total_passed + passed))
+		total_failed=$((total_failed + failed))
 	done
 }
 

@@ -56,9 +56,14 @@ host-expected: ## writes the list of host tests that must be there, from those t
 # Fuzzing: libFuzzer with AddressSanitizer; what it finds interesting stays in the corpus. A short
 # run of each is part of the host tests (run.sh); a long one is `make fuzz-range FUZZ_SECONDS=3600`.
 FUZZ_SECONDS ?= 60
-$(HOST_BUILD)/fuzz_%: $(HOST_DIR)/fuzz_%.cpp $(HOST_DIR)/host_platform.cpp | $(HOST_BUILD)/plain
-	clang++ $(HOST_CXXFLAGS) -MF $@.d -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(filter %.cpp,$^) -o $@
--include $(wildcard $(HOST_BUILD)/fuzz_*.d)
+HOST_FUZZ_FLAGS := -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+$(HOST_BUILD)/fuzz/%.o: $(HOST_DIR)/%.cpp
+	@mkdir -p $(@D)
+	$(CCACHE) clang++ $(HOST_CXXFLAGS) $(HOST_FUZZ_FLAGS) -c $< -o $@
+$(HOST_BUILD)/fuzz_%: $(HOST_BUILD)/fuzz/fuzz_%.o $(HOST_BUILD)/fuzz/host_platform.o
+	clang++ $(HOST_FUZZ_FLAGS) -pthread $^ -o $@
+.PRECIOUS: $(HOST_BUILD)/fuzz/%.o
+-include $(wildcard $(HOST_BUILD)/fuzz/*.d)
 
 .PHONY: fuzz-buddy fuzz-range
 fuzz-buddy: ## fuzz the buddy against its model (FUZZ_SECONDS=60)

@@ -8,20 +8,19 @@ KILL_SHORT := 500
 EACH         := $(BUILD)/vm/stress/each_instruction
 EACH_OBJECTS := $(addprefix $(TOOLS_LIB)/,slow.o objects.o section.o)
 EACH_CFLAGS   = -Itools/libquarry/include -Itools/libquarry/src $(VM_CFLAGS)
-KILL_DEPS    := $(TOOLS_LIB)/libquarry.a $(BUILD)/vm/kselftest/.done $(VM_HEADERS) \
+KILL_DEPS    := $(BUILD)/vm/kselftest/.done $(VM_HEADERS) \
 	$(wildcard tools/libquarry/include/quarry/*.h tools/libquarry/src/*.h)
-EACH_DEPS    := selftests/stress/each_instruction.c $(KILL_DEPS)
 EACH_PLANT   := "movq $$0, %%fs:8(%[rseq])\n\t"
 
-$(BUILD)/vm/stress/kill: selftests/stress/kill.c $(KILL_DEPS)
+$(BUILD)/vm/stress/%.o: selftests/stress/%.c $(KILL_DEPS)
 	@mkdir -p $(@D)
-	gcc $(EACH_CFLAGS) -o $@ $< $(TOOLS_LIB)/libquarry.a
-$(EACH): $(EACH_DEPS)
+	$(CCACHE) gcc $(EACH_CFLAGS) -c $< -o $@
+$(EACH)_planted.o: selftests/stress/each_instruction.c $(KILL_DEPS)
 	@mkdir -p $(@D)
-	gcc $(EACH_CFLAGS) -o $@ $< $(TOOLS_LIB)/libquarry.a
-$(EACH)_planted: $(EACH_DEPS)
-	@mkdir -p $(@D)
-	gcc $(EACH_CFLAGS) '-DQUARRY_SEQUENCE_DELAY=$(EACH_PLANT)' -o $@ $< $(TOOLS_LIB)/libquarry.a
+	$(CCACHE) gcc $(EACH_CFLAGS) '-DQUARRY_SEQUENCE_DELAY=$(EACH_PLANT)' -c $< -o $@
+$(BUILD)/vm/stress/%: $(BUILD)/vm/stress/%.o $(TOOLS_LIB)/libquarry.a
+	gcc -pthread -static -o $@ $^
+.PRECIOUS: $(BUILD)/vm/stress/%.o
 $(EACH).list $(EACH)_planted.list: %.list: % selftests/stress/instructions.py
 	python3 -B selftests/stress/instructions.py $< $(EACH_OBJECTS) >$@
 

@@ -10,7 +10,7 @@ VM_KERNEL   = $(or $(KERNEL),6.1)
 VM_SECONDS ?= 1200
 VM_NAMES   := $(filter-out %.sh,$(shell awk '!/^\#/ && NF { print $$1 }' $(VM_DIR)/tests.list))
 VM_CFLAGS  := -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
-	-pthread -static -Iuapi -Iselftests/tests -isystem $(BUILD)/vm/kselftest
+	-pthread -Iuapi -Iselftests/tests -isystem $(BUILD)/vm/kselftest
 VM_HEADERS := $(wildcard selftests/tests/*.h) uapi/linux/quarry.h
 
 .PHONY: vm-programs test-vm test-vm-selftest vm-shell
@@ -23,13 +23,20 @@ $(BUILD)/vm/kselftest/.done: selftests/lib/kselftest.sh
 	@grep -q 'TEST_TIMEOUT_DEFAULT 150' $(@D)/kselftest_harness.h
 	@touch $@
 
-$(VM_BUILD)/%-m32: selftests/tests/%.c $(VM_HEADERS) $(BUILD)/vm/kselftest/.done
+$(VM_BUILD)/%-m32.o: selftests/tests/%.c $(VM_HEADERS) $(BUILD)/vm/kselftest/.done
 	@mkdir -p $(@D)
-	gcc -m32 $(VM_CFLAGS) -o $@ $< $(VM_LIBS_$*)
+	$(CCACHE) gcc -m32 $(VM_CFLAGS) -c $< -o $@
 
-$(VM_BUILD)/%: selftests/tests/%.c $(VM_HEADERS) $(BUILD)/vm/kselftest/.done
+$(VM_BUILD)/%.o: selftests/tests/%.c $(VM_HEADERS) $(BUILD)/vm/kselftest/.done
 	@mkdir -p $(@D)
-	gcc $(VM_CFLAGS) -o $@ $< $(VM_LIBS_$*)
+	$(CCACHE) gcc $(VM_CFLAGS) -c $< -o $@
+
+$(VM_BUILD)/%-m32: $(VM_BUILD)/%-m32.o
+	gcc -m32 -pthread -static -o $@ $< $(VM_LIBS_$*)
+
+$(VM_BUILD)/%: $(VM_BUILD)/%.o
+	gcc -pthread -static -o $@ $< $(VM_LIBS_$*)
+.PRECIOUS: $(VM_BUILD)/%.o $(VM_BUILD)/%-m32.o
 
 vm-programs:
 	@tools/deps.sh vm

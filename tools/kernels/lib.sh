@@ -16,6 +16,9 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
+# A make above these scripts has its own jobs: theirs are given with -j, and its options are not meant for them.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
 CACHE=${QUARRY_CACHE:-$HOME/.cache/quarry}
 CACHE=$(realpath -m "$CACHE")
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg

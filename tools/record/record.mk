@@ -53,7 +53,6 @@ $(RECORD_TRACES)/summary.json: $(RECORD_SO) $(RECORD_TOOL) $(RECORD_WORKLOADS)
 RECORD_TEST     := $(RECORD_OUT)/test
 RECORD_TEST_SRC := $(addprefix tools/record/test/,support.cpp reader_test.cpp recorder_test.cpp tool_test.cpp)
 RECORD_TEST_OBJ := $(RECORD_TEST_SRC:tools/record/%.cpp=$(RECORD_OUT)/%.o)
-RECORD_READER   := tools/record/trace_file.cpp tools/record/trace_reader.cpp
 RECORD_ASAN     := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 RECORD_VICTIM   := -std=gnu11 -O1 -fno-builtin -Wall -Wextra -Werror -Wno-use-after-free -pthread
 RECORD_FUZZ     := clang++ $(filter-out -Wshadow,$(RECORD_FLAGS)) -O1 -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION \
@@ -61,9 +60,11 @@ RECORD_FUZZ     := clang++ $(filter-out -Wshadow,$(RECORD_FLAGS)) -O1 -DFUZZING_
 
 $(RECORD_TEST)/record-test: $(RECORD_TEST_OBJ) $(RECORD_LIB)
 	$(RECORD_CXX) $^ -lgtest -lgtest_main -pthread -o $@
-$(RECORD_TEST)/record-test-asan: tools/record/test/reader_test.cpp tools/record/test/support.cpp $(RECORD_READER) $(wildcard tools/record/*.h* tools/record/test/*.h*)
+$(RECORD_TEST)/asan/%.o: tools/record/%.cpp
 	@mkdir -p $(@D)
-	$(RECORD_CXX) $(RECORD_FLAGS) $(RECORD_ASAN) $(filter %.cpp,$^) -lgtest -lgtest_main -pthread -o $@
+	$(CCACHE) $(RECORD_CXX) $(RECORD_FLAGS) $(RECORD_ASAN) -MMD -MP -c $< -o $@
+$(RECORD_TEST)/record-test-asan: $(addprefix $(RECORD_TEST)/asan/,test/reader_test.o test/support.o trace_file.o trace_reader.o)
+	$(RECORD_CXX) $(RECORD_ASAN) $^ -lgtest -lgtest_main -pthread -o $@
 $(RECORD_TEST)/victim $(RECORD_TEST)/early: $(RECORD_TEST)/%: tools/record/test/%.c tools/record/test/victim.h
 	@mkdir -p $(@D)
 	$(CC) $(RECORD_VICTIM) $< -o $@
@@ -73,9 +74,16 @@ $(RECORD_TEST)/behind.so: tools/record/test/behind.c
 $(RECORD_TEST)/c_reader: tools/record/test/c_reader.c $(RECORD_LIB)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -Wall -Wextra -Werror -Itools/record $^ -o $@
-$(RECORD_TEST)/fuzz_reader $(RECORD_TEST)/fuzz_planted: tools/record/test/fuzz_reader.cpp $(RECORD_READER) $(wildcard tools/record/*.h*)
+$(RECORD_TEST)/fuzz/%.o: tools/record/%.cpp
 	@mkdir -p $(@D)
-	$(RECORD_FUZZ) $(if $(findstring planted,$@),-DQUARRY_PLANTED_FAULT) $(filter %.cpp,$^) -o $@
+	$(CCACHE) $(RECORD_FUZZ) -MMD -MP -c $< -o $@
+$(RECORD_TEST)/planted/%.o: tools/record/%.cpp
+	@mkdir -p $(@D)
+	$(CCACHE) $(RECORD_FUZZ) -DQUARRY_PLANTED_FAULT -MMD -MP -c $< -o $@
+$(RECORD_TEST)/fuzz_reader: $(addprefix $(RECORD_TEST)/fuzz/,test/fuzz_reader.o trace_file.o trace_reader.o)
+	$(RECORD_FUZZ) $^ -o $@
+$(RECORD_TEST)/fuzz_planted: $(addprefix $(RECORD_TEST)/planted/,test/fuzz_reader.o trace_file.o trace_reader.o)
+	$(RECORD_FUZZ) $^ -o $@
 
 RECORD_TEST_PROGRAMS := $(addprefix $(RECORD_TEST)/,record-test record-test-asan victim early behind.so \
 	c_reader fuzz_reader fuzz_planted)
@@ -85,4 +93,4 @@ record-programs: record $(RECORD_TEST_PROGRAMS)
 test-record: traces $(RECORD_TEST_PROGRAMS) ## test the recorder and its reader (one test: TEST=Suite.Name)
 	tools/record/test/run.sh $(RECORD_OUT) $(RECORD_TRACES) "$(or $(TEST),*)"
 
--include $(wildcard $(RECORD_OUT)/*.d $(RECORD_OUT)/recorder/*.d $(RECORD_TEST)/*.d)
+-include $(wildcard $(RECORD_OUT)/*.d $(RECORD_OUT)/recorder/*.d $(RECORD_TEST)/*.d $(RECORD_TEST)/*/*.d $(RECORD_TEST)/*/test/*.d)
