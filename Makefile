@@ -44,7 +44,7 @@ test: ## every test: host, UML, VM; the last line counts them
 	@$(MAKE) --no-print-directory -k -j$$(nproc) test-build >$(BUILD)/test/build.log 2>&1 || true
 	@tools/check/tally.sh $(TEST_TARGETS)
 
-test-build: host-programs libquarry-programs record-programs traces kunit-modules module vm-programs kill-program
+test-build: host-programs libquarry-programs record-programs traces kunit-modules module vm-programs sample-driver kill-program
 
 clean: ## remove everything built (kernel caches outside the tree stay)
 	rm -rf $(BUILD)

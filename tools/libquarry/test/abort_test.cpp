@@ -123,10 +123,12 @@ TEST_F(Aborted, ByMigrationOfEveryThreadAllTheTime) {
 TEST_F(Aborted, ByADrainThatShutsTheMagazinesUnderThem) {
     std::atomic<int> wrong = 0;
     std::atomic<int> drains = 0, running = 2;
+    // Without magazines there is no sequence to end, and a drain waits for each call beside it.
+    const int wanted = fake::magazines() ? 200 : 20;
     std::vector<std::thread> workers;
     for (unsigned t = 0; t < 2; t++)
         workers.emplace_back([&, t] {
-            for (unsigned i = 0; i < 4 || drains < 200; i++) wrong += work(t + 11 + i, 2000);
+            for (unsigned i = 0; i < 4 || drains < wanted; i++) wrong += work(t + 11 + i, 2000);
             running--;
         });
     for (; running; drains++) wrong += quarry_drain(pool_, 0, nullptr) != 0;

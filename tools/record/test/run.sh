@@ -7,7 +7,7 @@ build=$(cd "$1" && pwd)
 RECORD_TRACES=$(cd "$2" && pwd)
 filter=${3:-*}
 bin=$build/test
-fuzz_seconds=${FUZZ_SECONDS:-20}
+fuzz_seconds=${FUZZ_SECONDS:-10}
 export RECORD_TRACES RECORD_BUILD=$build RECORD_TEST_BIN=$bin
 passed=0
 failed=0
