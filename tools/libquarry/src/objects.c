@@ -183,12 +183,12 @@ static size_t unmark(struct quarry_pool *pool, const struct client *client, cons
         const int marked = has_marks ? marked_class(pool, entry) : NO_CLASS;
 
         classes[i] = (unsigned char)(marked + 1);
-        if (marked != NO_CLASS) {
+        if (marked != NO_CLASS)
             clear_mark(pool, entry, marked);
-            QUARRY_GIVEN(pool, entry);
-        } else if (has_marks && quarry_magazines_hold(pool, client, entry)) {
+        else if (has_marks && quarry_magazines_hold(pool, client, entry))
             break;
-        }
+        if (has_marks)
+            QUARRY_GIVEN(pool, entry);
     }
     return i;
 }

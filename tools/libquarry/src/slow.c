@@ -190,6 +190,7 @@ static int free_unmarked(struct quarry_pool *pool, uint64_t offset, uint64_t byt
             return refuse(EALREADY);
         if (bytes && pool->class_table && quarry_page_class(pool, entry) != wanted)
             return refuse(EMSGSIZE);
+        QUARRY_GIVEN(pool, entry);
     }
     return free_by_call(pool, offset);
 }
