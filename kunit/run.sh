@@ -4,7 +4,7 @@
 #
 #   kunit/run.sh [--kernel 6.1|newest|all] [--filter SUITE.CASE] [--debug] [--plant KIND] [--judge-again]
 #   kunit/run.sh --selftest [--kernel ...]     sees every planted fault make the runner fail
-#   kunit/run.sh --full [--kernel ...]         the selftest, then the suites
+#   kunit/run.sh --full [--kernel ...]         the selftest and, beside it, the suites
 #   kunit/run.sh --build [--kernel ...]        the kernels and modules alone
 #
 # A pass means: both modules loaded and unloaded, exactly the cases of expected.list ran, each of
@@ -16,11 +16,12 @@
 # --debug    kernels with KASAN, lockdep, kmemleak and fault injection
 # --plant    KIND of fault to plant; see plants() below
 # --judge-again   no boot: the log of the last one is judged once more
+# --aside         a guest of the selftest, beside others of the same kernel
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 here=$root/kunit
-kernels=(6.1 newest) filter='' debug=no plant='' parts=suites again=no
+kernels=(6.1 newest) filter='' debug=no plant='' parts=suites again=no place=''
 total_passed=0 total_failed=0 total_skipped=0
 guest=''
 
@@ -126,7 +127,8 @@ run_kernel() {
 	# shellcheck disable=SC2086 # a list
 	objects=$("$root/tools/kernels/uml.sh" "$kernel" $fragments)
 	source=$("$root/tools/kernels/get.sh" source "$kernel")
-	work=$root/build/kunit/$name
+	# The selftest's guests have a place of their own: they run beside the suites.
+	work=$root/build/kunit/$name$place
 	mkdir -p "$work/guest.home"
 	exec {running}>"$work/lock"
 	flock "$running"
@@ -135,7 +137,7 @@ run_kernel() {
 		parameters="kunit_plant=${plant#=}"
 		[[ -z $filter ]] || parameters+=" kunit_only=$filter"
 
-		links=$(QUARRY_UML=$fragments QUARRY_OUT=$work/module \
+		links=$(QUARRY_UML=$fragments QUARRY_OUT=$root/build/kunit/$name/module \
 			"$root/tools/kernels/module.sh" "uml-$kernel" QUARRY_KUNIT=1) || die "the modules do not build"
 		pack_initramfs "$links" "$work/guest" "$parameters"
 		boot "$objects" "$work/guest" "$work/boot.log" "$limit" "${arguments[@]}" 2>>"$work/host.log"
@@ -163,7 +165,7 @@ run_kernel() {
 selftest_of() { # KERNEL
 	local kernel=$1 kind words output rc passed=0 failed=0
 	local -a how
-	if output=$("$0" --kernel "$kernel" --filter 'quarry_plant.*' </dev/null); then
+	if output=$("$0" --kernel "$kernel" --aside --filter 'quarry_plant.*' </dev/null); then
 		passed=$((passed + 1))
 	else
 		echo "[$kernel] nothing planted, and yet it fails:"
@@ -171,7 +173,7 @@ selftest_of() { # KERNEL
 		failed=$((failed + 1))
 	fi
 	while read -r kind words; do
-		rc=0 how=(--plant "$kind")
+		rc=0 how=(--aside --plant "$kind")
 		[[ $kind != ==* ]] || how+=(--judge-again)
 		output=$("$0" --kernel "$kernel" "${how[@]}" --filter 'quarry_plant.*' </dev/null) || rc=$?
 		if [[ $rc -eq 1 ]] && grep -qF -- "$words" <<<"$output"; then
@@ -186,25 +188,27 @@ selftest_of() { # KERNEL
 	echo "$passed $failed"
 }
 
-# The kernels side by side: most of it is waiting.
-run_selftest() {
-	local kernel said passed failed
+# Most of it is waiting: the kernels side by side, and beside the suites.
+begin_selftest() {
+	local kernel
+	mkdir -p "$root/build/kunit"
 	for kernel in "${kernels[@]}"; do
-		said=$root/build/kunit/selftest-$kernel
-		mkdir -p "${said%/*}"
-		: >"$said"
-		selftest_of "$kernel" >"$said" &
+		selftest_of "$kernel" >"$root/build/kunit/selftest-$kernel" &
 	done
+}
+
+end_selftest() {
+	local kernel said passed failed
 	wait
 	for kernel in "${kernels[@]}"; do
 		said=$root/build/kunit/selftest-$kernel
-		sed '$d' "$said"
 		if [[ $(tail -n 1 "$said") =~ ^([0-9]+)\ ([0-9]+)$ ]]; then
 			passed=${BASH_REMATCH[1]} failed=${BASH_REMATCH[2]}
 		else
 			echo "[$kernel] the selftest did not come to its end"
 			passed=0 failed=1
 		fi
+		sed '$d' "$said"
 		total_passed=$((total_passed + passed))
 		total_failed=$((total_failed + failed))
 	done
@@ -227,6 +231,7 @@ while [[ $# -gt 0 ]]; do
 		plant=$2 && shift
 		;;
 	--judge-again) again=yes ;;
+	--aside) place=/selftest ;;
 	--selftest) parts=selftest ;;
 	--full) parts=selftest,suites ;;
 	--build) parts=build ;;
@@ -242,12 +247,13 @@ if [[ $parts == build ]]; then
 	done
 	exit
 fi
-[[ $parts != selftest* ]] || run_selftest
+[[ $parts != selftest* ]] || begin_selftest
 if [[ $parts == *suites ]]; then
 	for kernel in "${kernels[@]}"; do
 		run_kernel "$kernel"
 	done
 fi
+[[ $parts != selftest* ]] || end_selftest
 [[ $total_skipped -eq 0 ]] || echo "$total_skipped skipped"
 echo "$total_passed passed, $total_failed failed"
 [[ $total_failed -eq 0 && $total_passed -gt 0 ]]
