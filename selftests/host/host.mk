@@ -14,7 +14,7 @@ HOST_CXX_plain   := g++
 HOST_CXX_asan    := g++
 HOST_CXX_tsan    := clang++
 HOST_FLAGS_plain := -O2
-HOST_FLAGS_asan  := -O2 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+HOST_FLAGS_asan  := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 HOST_FLAGS_tsan  := -O1 -fsanitize=thread -fno-omit-frame-pointer
 # In a fifth of the time of the default one.
 HOST_LINK        := -fuse-ld=gold
