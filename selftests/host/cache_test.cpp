@@ -496,5 +496,34 @@ TEST_F(HeapTest, TheAuditFindsAPageWordThatIsNotItsSlabs) {
     expect_fresh();
 }
 
+// ---- regions beside the largest ----
+
+TEST_F(HeapTest, AFreeIsFastInEveryRegionOfAGrownHeap) {
+    make(256);
+    for (u64 i = 1; i < 20; ++i) {
+        ASSERT_TRUE(heap->add_region(PageNumber{i * 1024 + i % 3}, 128, Zone::normal));
+    }
+    std::vector<Offset> all;
+    std::set<u64> regions;
+    for (auto o = heap->alloc(2048); o; o = heap->alloc(2048)) {
+        all.push_back(*o);
+        regions.insert(*o / kPageBytes / 1024);
+    }
+    EXPECT_EQ(regions.size(), 20u);
+    verify();
+    for (const Offset o : all) {
+        PinGuard<P> pin;
+        EXPECT_TRUE(heap->try_free(pin.cpu(), o)) << o / kPageBytes;
+        EXPECT_FALSE(heap->try_free(pin.cpu(), o)) << "freed twice";
+    }
+    heap->drain();
+    EXPECT_EQ(heap->stat().objects, 0u);
+    EXPECT_EQ(heap->stat().slabs, 0u);
+    ASSERT_EQ(heap->remove_region(PageNumber{7 * 1024 + 1}), Error::none);
+    verify();
+    PinGuard<P> pin;
+    EXPECT_FALSE(heap->try_free(pin.cpu(), Offset{7 * 1024 + 2} * kPageBytes));
+}
+
 }  // namespace
 }  // namespace quarry

@@ -197,8 +197,8 @@ TEST(Region, TheSamePlaceCanBeAddedAndRemovedForEverWithoutGrowth) {
         most = std::max(most, buddy.meta_bytes());
     }
     EXPECT_EQ(buddy.region_count(), 2u);
-    // One chunk of numbers, one small table, the regions.
-    EXPECT_LE(most, 2048u + 64 + 16 * 16 + 4 * 64 + 120 * 24);
+    // One chunk of numbers, one small table, the map, the regions.
+    EXPECT_LE(most, 2048u + 64 + 16 * 16 + 384 + 4 * 64 + 120 * 24);
 }
 
 TEST(Region, A65537thRegionIsTooManyAndAllOthersAreFound) {
@@ -338,6 +338,70 @@ TEST(Region, TheAuditBesideAMakerOfSlabsReportsNothing) {
     for (int i = 0; i < 200 || steps.load() < kSteps / 100; ++i) expect_clean(buddy);
     stop = true;
     maker.join();
+    expect_clean(buddy);
+}
+
+// ---- the map ----
+
+// A region as the map sees it: its record alone.
+Region record(u64 first, u64 pages) {
+    Region r{};
+    r.first = first;
+    r.pages = pages;
+    return r;
+}
+
+TEST(RegionMap, EveryPageOfAHundredScatteredRegionsIsFoundAtOnce) {
+    std::vector<Region> regions;
+    for (u64 i = 0; i < 100; ++i) regions.push_back(record(i * 1024 + i % 5, 128 + i % 3 * 300));
+    RegionMap<P> map;
+    for (u32 n = 1; n <= regions.size(); ++n)
+        map.add(regions[n - 1], n, [&](auto&& fn) {
+            for (u32 i = 0; i < n; ++i) fn(regions[i]);
+        });
+    u64 pages = 0, unknown = 0;
+    for (Region& r : regions)
+        for (u64 p = r.first; p < r.end(); ++p, ++pages) {
+            const Region* found = map.find(p);
+            EXPECT_TRUE(found == &r || found == nullptr);
+            unknown += found == nullptr;
+        }
+    EXPECT_LT(unknown, pages / 50);
+    EXPECT_EQ(map.find(regions[3].end()), nullptr);
+    map.remove(regions[7]);
+    map.for_each_place([&](auto& place) { EXPECT_NE(place.load(), &regions[7]); });
+    EXPECT_EQ(map.find(regions[7].first), nullptr);
+}
+
+TEST(RegionMap, OneThatIsRefusedMetadataKnowsNothingAndNothingIsLost) {
+    int without = 0;
+    for (u64 n = 1; n < 5; ++n) {
+        TestBuddy buddy(1 << 20);
+        ASSERT_EQ(add(buddy, 0, 512), Error::none);
+        P::refuse_allocation(n);
+        const bool added = ok(add(buddy, 4096, 128));
+        without += added && P::refusals();
+        P::refuse_allocation(0);
+        expect_clean(buddy);
+        EXPECT_EQ(buddy.find(page(4100)) != nullptr, added);
+        EXPECT_EQ(add(buddy, 8192, 128), Error::none);
+        EXPECT_NE(buddy.find(page(8200)), nullptr);
+        expect_clean(buddy);
+    }
+    EXPECT_EQ(without, 1);
+}
+
+TEST(RegionMap, TheAuditFindsARegionThatHasGone) {
+    TestBuddy buddy(1 << 20);
+    ASSERT_EQ(add(buddy, 0, 512), Error::none);
+    ASSERT_EQ(add(buddy, 4096, 128), Error::none);
+    Region gone = record(2048, 8);
+    buddy.map().add(gone, 3, [](auto&&) {});
+    Audit audit;
+    buddy.verify(audit);
+    EXPECT_STREQ(audit.result().first, "the map names a region that has gone");
+    EXPECT_EQ(audit.result().first_offset, u64{2048} << 12);
+    buddy.map().remove(gone);
     expect_clean(buddy);
 }
 

@@ -79,6 +79,8 @@ public:
     // Pinned on `cpu`.
     CpuCache& of(u64 cpu) const { return front_->cache(cpu); }
     HeapFront<P>& front() { return *front_; }
+    // Pinned, or a reader.
+    const Region* region_elsewhere(PageNumber page) const { return buddy_.region_elsewhere(page); }
     u32 cpus() const { return cpus_; }
 
     // Up to n objects of class c, live from here on; answers how many.

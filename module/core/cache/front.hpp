@@ -5,7 +5,8 @@
 // inside it takes no load, and the pair about sixty instructions:
 //
 //   alloc   the class by the size, a pop from this CPU's magazine, the live byte set
-//   free    the page's word: class and live byte; this is cleared, a push
+//   free    the page's word: class and live byte; this is cleared, a push. A page outside the
+//           home region costs a look-up more
 //
 // Neither takes a lock or has a locked instruction, and neither touches a slab's header or a
 // page's descriptor. What they cannot do, they leave alone, and the heap does it.
@@ -55,7 +56,7 @@ public:
     void* owner() const { return owner_; }
     void set_owner(void* heap) { owner_ = heap; }
 
-    // The region that try_free knows; null: none.
+    // The region that try_free knows at once; null: none.
     const PageWords& home() const { return *home_.load(std::memory_order_acquire); }
     void set_home(const PageWords* words) {
         home_.store(words ? words : &front_detail::none(), std::memory_order_release);
@@ -81,14 +82,22 @@ public:
         return offset;
     }
 
-    // Not 0: a live slot of the region is free, and was of the class of `size` if Sized.
+    // Not 0: a live slot is free, and was of the class of `size` if Sized. `words`: those of the
+    // region that it is probably of.
     template <bool Sized = false>
     [[gnu::always_inline]] u32 try_free(u64 cpu, Offset offset, const PageWords& words,
                                         u64 size = 0) {
         CpuCache& cache = settled(this->cache(cpu));
         const u64 index = offset / kPageBytes - words.bounds().first;
         if (index >= words.bounds().pages) [[unlikely]]
-            return 0;
+            return free_elsewhere<Sized>(cpu, offset, size);
+        return free_in<Sized>(cache, index, offset, words, size);
+    }
+
+private:
+    template <bool Sized>
+    [[gnu::always_inline]] u32 free_in(CpuCache& cache, u64 index, Offset offset,
+                                       const PageWords& words, u64 size) {
         const u64 word = words.at(index).load(std::memory_order_acquire);
         if (!word) [[unlikely]]
             return 0;
@@ -115,7 +124,6 @@ public:
         return put(cache, offset, live, place);
     }
 
-private:
     // The tails. Arguments stand where the fast path has them: a register that it must move
     // for them is moved always.
     [[gnu::noinline, gnu::used]] Offset pop_spare(CpuCache& cache, u64 place) {
@@ -124,6 +132,14 @@ private:
     [[gnu::noinline, gnu::used]] u32 put(CpuCache&, Offset offset, LiveByte& live, u64 place) {
         rest_.put(static_cast<u32>(place - 1), offset, &live);
         return true;
+    }
+
+    template <bool Sized>
+    [[gnu::noinline]] u32 free_elsewhere(u64 cpu, Offset offset, u64 size) {
+        const u64 page = offset / kPageBytes;
+        const Region* region = rest_.region_elsewhere(PageNumber{page});
+        if (!region) return 0;
+        return free_in<Sized>(cache(cpu), page - region->first, offset, *region->words, size);
     }
 
     std::atomic<const PageWords*> home_{&front_detail::none()};

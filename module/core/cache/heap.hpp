@@ -164,8 +164,7 @@ public:
         return done ? Error::none : free_slow(offset);
     }
     // The fast half of free, for a caller that is pinned on `cpu`: a slot of a normal
-    // class in the largest region; else nothing happens, and free says why. Context: any
-    // but NMI.
+    // class; else nothing happens, and free says why. Context: any but NMI.
     bool try_free(u64 cpu, Offset offset) {
         return front().try_free(cpu, offset, front().home()) != 0;
     }
@@ -433,9 +432,6 @@ private:
     [[gnu::noinline]] Error free_slow(Offset offset) {
         Place place;
         PinGuard<P> pin;
-        if (const Region* region = buddy_.region_of(PageNumber{offset >> kPageShift});
-            region && front().try_free(pin.cpu(), offset, *region->words))
-            return Error::none;
         if (const Error e = locate(offset, place); !ok(e)) return e;
         return free_place(offset, place);
     }

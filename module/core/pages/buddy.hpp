@@ -155,6 +155,10 @@ public:
 
     // (reader) The region that holds this page, or null.
     const Region* region_of(PageNumber page) const { return regions_.find(value(page)); }
+    // (reader) The same in O(1), or null: it is the largest region, or must be searched for.
+    const Region* region_elsewhere(PageNumber page) const {
+        return regions_.map().find(value(page));
+    }
     // (reader) The descriptor of this page, or null in a hole.
     PageDesc* find(PageNumber page) const {
         Region* region = regions_.find(value(page));
@@ -408,6 +412,8 @@ public:
     u64 managed_bytes() const { return total_pages() << PageShift; }
     u64 allocated_bytes() const { return (total_pages() - free_pages()) << PageShift; }
     u64 meta_bytes() const { return regions_.meta_bytes(); }
+    // For tests of the audit.
+    RegionMap<P>& map() { return regions_.map(); }
     u64 free_blocks(Order order, Zone zone) const {
         return value(order) <= value(kMaxOrder) ? runs_.lists.blocks(zone, value(order)) : 0;
     }

@@ -47,6 +47,7 @@ public:
             changes_ = buddy_.runs_.lists.changes();
         }
         for (u64 page = 0; walk(page);) P::breathe();
+        map();
         for (unsigned z = 0; z < kZones; ++z)
             for (unsigned o = 0; o < kOrders; ++o) list(static_cast<Zone>(z), o);
         sums();
@@ -56,6 +57,18 @@ public:
 private:
     Offset offset(u64 page) const { return page << PageShift; }
     void expect(bool good, const char* what, u64 page) { audit_.expect(good, what, offset(page)); }
+
+    // Each place of the map names a region that is there.
+    void map() {
+        ReadGuard<P> reader;
+        buddy_.regions_.map().for_each_place([&](const auto& place) {
+            const Region* region = place.load(std::memory_order_acquire);
+            if (!region) return;
+            expect(buddy_.regions_.search(region->first) == region ||
+                       place.load(std::memory_order_acquire) != region,
+                   "the map names a region that has gone", region->first);
+        });
+    }
 
     // ---- pages ----
 

@@ -10,7 +10,7 @@
 // steps knows whether it has seen one state.
 #pragma once
 
-#include "region.hpp"
+#include "region_table.hpp"
 
 namespace quarry {
 

@@ -26,27 +26,40 @@
 #define LIVE 1000
 #define MANY 1000000
 
-static struct quarry_cache *cache;
+/* Caches of their own for cases that leave their objects where others would not have them. */
+enum { HOT, GROWTH, CROSS, OWN, CACHES };
+static struct quarry_cache *caches[CACHES];
+static struct kmem_cache *slabs[CACHES];
 static struct quarry_heap *heap;
-static struct kmem_cache *slab;
 static void *batch[BATCH];
 
 static int open_objects(void)
 {
-	struct quarry_cache_config of_64 = { .name = "bench", .size = 64, .objects = 8192 };
+	static const char *const names[] = { "bench_hot", "bench_growth", "bench_cross", "bench_own" };
 	struct quarry_heap_config any = { .name = "bench_heap", .bytes = 16 << 20 };
+	int i;
 
-	cache = quarry_cache_create(&of_64);
+	for (i = 0; i < CACHES; i++) {
+		struct quarry_cache_config of_64 = { .name = names[i], .size = 64, .objects = 8192 };
+
+		caches[i] = quarry_cache_create(&of_64);
+		slabs[i] = kmem_cache_create(names[i], 64, 0, SLAB_NO_MERGE, NULL);
+		if (IS_ERR(caches[i]) || !slabs[i])
+			return -ENOMEM;
+	}
 	heap = quarry_heap_create(&any);
-	slab = kmem_cache_create("quarry_bench", 64, 0, 0, NULL);
-	return IS_ERR(cache) || IS_ERR(heap) || !slab ? -ENOMEM : 0;
+	return PTR_ERR_OR_ZERO(heap);
 }
 
 static void close_objects(void)
 {
-	quarry_cache_destroy(cache);
+	int i;
+
+	for (i = 0; i < CACHES; i++) {
+		quarry_cache_destroy(caches[i]);
+		kmem_cache_destroy(slabs[i]);
+	}
 	quarry_heap_destroy(heap);
-	kmem_cache_destroy(slab);
 }
 
 /* The first word is written, as whoever takes an object does. */
@@ -56,7 +69,7 @@ static __always_inline void *touch(void *object)
 	return object;
 }
 
-#define HOT(name, alloc, free)                    \
+#define PAIRS_OF(name, alloc, free)               \
 	static void name(void)                    \
 	{                                         \
 		int i;                            \
@@ -76,24 +89,33 @@ static __always_inline void *touch(void *object)
 				free(batch[k]);               \
 		}                                             \
 	}
-#define QUARRY_GIVE(object) quarry_cache_free(cache, object)
-#define SLAB_GIVE(object) kmem_cache_free(slab, object)
+/* What takes and gives in one cache, by its place. */
+#define QUARRY_TAKE(which) quarry_cache_alloc(caches[which], GFP_KERNEL)
+#define SLAB_TAKE(which) kmem_cache_alloc(slabs[which], GFP_KERNEL)
+#define QUARRY_HOT(object) quarry_cache_free(caches[HOT], object)
+#define SLAB_HOT(object) kmem_cache_free(slabs[HOT], object)
+#define QUARRY_GROWTH(object) quarry_cache_free(caches[GROWTH], object)
+#define SLAB_GROWTH(object) kmem_cache_free(slabs[GROWTH], object)
+#define QUARRY_CROSS(object) quarry_cache_free(caches[CROSS], object)
+#define SLAB_CROSS(object) kmem_cache_free(slabs[CROSS], object)
+#define QUARRY_OWN(object) quarry_cache_free(caches[OWN], object)
+#define SLAB_OWN(object) kmem_cache_free(slabs[OWN], object)
 
-HOT(quarry_hot, quarry_cache_alloc(cache, GFP_KERNEL), QUARRY_GIVE)
-HOT(slab_hot, kmem_cache_alloc(slab, GFP_KERNEL), SLAB_GIVE)
-IN_BATCHES(quarry_batch, quarry_cache_alloc(cache, GFP_KERNEL), QUARRY_GIVE)
-IN_BATCHES(slab_batch, kmem_cache_alloc(slab, GFP_KERNEL), SLAB_GIVE)
+PAIRS_OF(quarry_hot, QUARRY_TAKE(HOT), QUARRY_HOT)
+PAIRS_OF(slab_hot, SLAB_TAKE(HOT), SLAB_HOT)
+IN_BATCHES(quarry_batch, QUARRY_TAKE(HOT), QUARRY_HOT)
+IN_BATCHES(slab_batch, SLAB_TAKE(HOT), SLAB_HOT)
 
 static void quarry_bulk(void)
 {
 	int i, k;
 
 	for (i = 0; i < PAIRS / BATCH; i++) {
-		size_t n = quarry_cache_alloc_bulk(cache, GFP_KERNEL, BATCH, batch);
+		size_t n = quarry_cache_alloc_bulk(caches[HOT], GFP_KERNEL, BATCH, batch);
 
 		for (k = 0; k < n; k++)
 			touch(batch[k]);
-		quarry_cache_free_bulk(cache, n, batch);
+		quarry_cache_free_bulk(caches[HOT], n, batch);
 	}
 }
 
@@ -102,10 +124,10 @@ static void slab_bulk(void)
 	int i, k;
 
 	for (i = 0; i < PAIRS / BATCH; i++) {
-		kmem_cache_alloc_bulk(slab, GFP_KERNEL, BATCH, batch);
+		kmem_cache_alloc_bulk(slabs[HOT], GFP_KERNEL, BATCH, batch);
 		for (k = 0; k < BATCH; k++)
 			touch(batch[k]);
-		kmem_cache_free_bulk(slab, BATCH, batch);
+		kmem_cache_free_bulk(slabs[HOT], BATCH, batch);
 	}
 }
 
@@ -156,10 +178,14 @@ static u32 random_size(void)
 
 REPLACE(quarry_mixed, LIVE, quarry_alloc(heap, random_size(), GFP_KERNEL), HEAP_GIVE)
 REPLACE(kmalloc_mixed, LIVE, kmalloc(random_size(), GFP_KERNEL), kfree)
-REPLACE(quarry_few, LIVE, quarry_cache_alloc(cache, GFP_KERNEL), QUARRY_GIVE)
-REPLACE(quarry_many, MANY, quarry_cache_alloc(cache, GFP_KERNEL), QUARRY_GIVE)
-REPLACE(slab_few, LIVE, kmem_cache_alloc(slab, GFP_KERNEL), SLAB_GIVE)
-REPLACE(slab_many, MANY, kmem_cache_alloc(slab, GFP_KERNEL), SLAB_GIVE)
+REPLACE(quarry_few, LIVE, QUARRY_TAKE(GROWTH), QUARRY_GROWTH)
+REPLACE(quarry_many, MANY, QUARRY_TAKE(GROWTH), QUARRY_GROWTH)
+REPLACE(slab_few, LIVE, SLAB_TAKE(GROWTH), SLAB_GROWTH)
+REPLACE(slab_many, MANY, SLAB_TAKE(GROWTH), SLAB_GROWTH)
+
+/* The pair beside that many that live. */
+PAIRS_OF(quarry_beside, QUARRY_TAKE(GROWTH), QUARRY_GROWTH)
+PAIRS_OF(slab_beside, SLAB_TAKE(GROWTH), SLAB_GROWTH)
 
 /* ---- two CPUs ---- */
 
@@ -191,7 +217,7 @@ static void on_both(void (*first)(void), void (*second)(void))
 	wait_for_completion(&second_done);
 }
 
-#define CROSS(name, alloc, free)                                                            \
+#define CROSSING(name, alloc, free)                                                         \
 	static void name##_put(void)                                                        \
 	{                                                                                   \
 		unsigned int i;                                                             \
@@ -221,15 +247,18 @@ static void on_both(void (*first)(void), void (*second)(void))
 		on_both(name##_put, name##_get);                                            \
 	}
 
-CROSS(quarry_cross, quarry_cache_alloc(cache, GFP_KERNEL), QUARRY_GIVE)
-CROSS(slab_cross, kmem_cache_alloc(slab, GFP_KERNEL), SLAB_GIVE)
+CROSSING(quarry_cross, QUARRY_TAKE(CROSS), QUARRY_CROSS)
+CROSSING(slab_cross, SLAB_TAKE(CROSS), SLAB_CROSS)
+
+PAIRS_OF(quarry_own, QUARRY_TAKE(OWN), QUARRY_OWN)
+PAIRS_OF(slab_own, SLAB_TAKE(OWN), SLAB_OWN)
 
 static void quarry_ten(void)
 {
 	int i;
 
 	for (i = 0; i < 10; i++)
-		quarry_hot();
+		quarry_own();
 }
 
 static void slab_ten(void)
@@ -237,7 +266,7 @@ static void slab_ten(void)
 	int i;
 
 	for (i = 0; i < 10; i++)
-		slab_hot();
+		slab_own();
 }
 
 static void quarry_two(void)
@@ -259,10 +288,14 @@ const struct bench_case bench_objects[] = {
 	{ "k-bulk-64", "kmem_cache", PAIRS, NULL, slab_bulk, NULL },
 	{ "k-mixed", "quarry", PAIRS, quarry_mixed_begin, quarry_mixed, quarry_mixed_end },
 	{ "k-mixed", "kmalloc", PAIRS, kmalloc_mixed_begin, kmalloc_mixed, kmalloc_mixed_end },
-	{ "k-growth-1k", "quarry", PAIRS, quarry_few_begin, quarry_few, quarry_few_end },
-	{ "k-growth-1k", "kmem_cache", PAIRS, slab_few_begin, slab_few, slab_few_end },
-	{ "k-growth-1m", "quarry", PAIRS, quarry_many_begin, quarry_many, quarry_many_end },
-	{ "k-growth-1m", "kmem_cache", PAIRS, slab_many_begin, slab_many, slab_many_end },
+	{ "k-growth-1k", "quarry", PAIRS, quarry_few_begin, quarry_beside, quarry_few_end },
+	{ "k-growth-1k", "kmem_cache", PAIRS, slab_few_begin, slab_beside, slab_few_end },
+	{ "k-growth-1m", "quarry", PAIRS, quarry_many_begin, quarry_beside, quarry_many_end },
+	{ "k-growth-1m", "kmem_cache", PAIRS, slab_many_begin, slab_beside, slab_many_end },
+	{ "k-random-1k", "quarry", PAIRS, quarry_few_begin, quarry_few, quarry_few_end },
+	{ "k-random-1k", "kmem_cache", PAIRS, slab_few_begin, slab_few, slab_few_end },
+	{ "k-random-1m", "quarry", PAIRS, quarry_many_begin, quarry_many, quarry_many_end },
+	{ "k-random-1m", "kmem_cache", PAIRS, slab_many_begin, slab_many, slab_many_end },
 	{ "k-cross", "quarry", PAIRS, NULL, quarry_cross, NULL },
 	{ "k-cross", "kmem_cache", PAIRS, NULL, slab_cross, NULL },
 	{ "k-one", "quarry", 10 * PAIRS, NULL, quarry_ten, NULL },
