@@ -90,7 +90,7 @@ public:
         CpuCache& cache = settled(this->cache(cpu));
         const u64 index = offset / kPageBytes - words.bounds().first;
         if (index >= words.bounds().pages) [[unlikely]]
-            return free_elsewhere<Sized>(cpu, offset, size);
+            return free_elsewhere<Sized>(cache, offset, size);
         return free_in<Sized>(cache, index, offset, words, size);
     }
 
@@ -135,11 +135,11 @@ private:
     }
 
     template <bool Sized>
-    [[gnu::noinline]] u32 free_elsewhere(u64 cpu, Offset offset, u64 size) {
+    [[gnu::noinline]] u32 free_elsewhere(CpuCache& cache, Offset offset, u64 size) {
         const u64 page = offset / kPageBytes;
         const Region* region = rest_.region_elsewhere(PageNumber{page});
         if (!region) return 0;
-        return free_in<Sized>(cache(cpu), page - region->first, offset, *region->words, size);
+        return free_in<Sized>(cache, page - region->first, offset, *region->words, size);
     }
 
     std::atomic<const PageWords*> home_{&front_detail::none()};
