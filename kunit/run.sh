@@ -53,7 +53,13 @@ end_guest() {
 	[[ -z $guest ]] || kill -KILL -- "-$guest" 2>/dev/null || true
 	guest=''
 }
-trap end_guest EXIT
+# Neither a guest nor the selftest beside it outlives this script.
+end_all() {
+	local job
+	end_guest
+	for job in $(jobs -p); do kill "$job" 2>/dev/null || true; done
+}
+trap end_all EXIT
 trap 'exit 130' INT TERM
 
 pack_initramfs() {

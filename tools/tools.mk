@@ -129,12 +129,12 @@ $(TOOLS_TEST)/$(1)/core.o: $(TOOLS_CORE_DEPS)
 	@mkdir -p $$(@D)
 	$$(CCACHE) $$(TOOLS_CXX) $(TOOLS_CORE_FLAGS) $$(TOOLS_SANITIZE_$(1)) -c $$< -o $$@
 $(TOOLS_TEST)/$(1)/libquarry-test: $(TOOLS_TEST)/$(1)/core.o $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_TEST_SRC:tools/libquarry/test/%.cpp=$(TOOLS_TEST)/$(1)/%.cpp.o)
-	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -fuse-ld=gold -pthread $$^ -lgtest -lgtest_main -o $$@
+	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) $(FAST_LINK) -pthread $$^ -lgtest -lgtest_main -o $$@
 $(TOOLS_TEST)/$(1)/ctl/%.cpp.o: tools/%.cpp
 	@mkdir -p $$(@D)
 	$$(CCACHE) $$(TOOLS_CXX) $$(TOOLS_CXXFLAGS) -O1 -Itools -Itools/libquarry/src $$(TOOLS_SANITIZE_$(1)) -MMD -MP -c $$< -o $$@
 $(TOOLS_TEST)/$(1)/replay-test: $(TOOLS_TEST)/$(1)/core.o $(TOOLS_LIB_SRC:tools/libquarry/src/%.c=$(TOOLS_TEST)/$(1)/%.c.o) $(TOOLS_REPLAY_TEST_SRC:tools/%.cpp=$(TOOLS_TEST)/$(1)/ctl/%.cpp.o) $(RECORD_LIB)
-	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) -fuse-ld=gold -pthread $$^ -lgtest -lgtest_main -o $$@
+	$$(TOOLS_CXX) $$(TOOLS_SANITIZE_$(1)) $(FAST_LINK) -pthread $$^ -lgtest -lgtest_main -o $$@
 -include $(wildcard $(TOOLS_TEST)/$(1)/*.d $(TOOLS_TEST)/$(1)/host/*.d $(TOOLS_TEST)/$(1)/ctl/*/*.d $(TOOLS_TEST)/$(1)/ctl/*/test/*.d)
 endef
 $(eval $(call tools_test_variant,plain))

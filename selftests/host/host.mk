@@ -16,8 +16,6 @@ HOST_CXX_tsan    := clang++
 HOST_FLAGS_plain := -O2
 HOST_FLAGS_asan  := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 HOST_FLAGS_tsan  := -O1 -fsanitize=thread -fno-omit-frame-pointer
-# In a fifth of the time of the default one.
-HOST_LINK        := -fuse-ld=gold
 HOST_WARNINGS    := -Wall -Wextra -Werror
 HOST_CXXFLAGS    := -std=c++20 -g $(HOST_WARNINGS) -pthread -MMD -MP
 
@@ -29,9 +27,9 @@ $(HOST_BUILD)/$(1)/%.o: $(HOST_DIR)/%.cpp | $(HOST_BUILD)/$(1)
 $(HOST_BUILD)/$(1)/core.o: module/core/core.cpp | $(HOST_BUILD)/$(1)
 	$$(CCACHE) $(HOST_CXX_$(1)) $(HOST_CXXFLAGS) $(HOST_FLAGS_$(1)) -fno-exceptions -fno-rtti -c $$< -o $$@
 $(HOST_BUILD)/$(1)/%_test: $(HOST_BUILD)/$(1)/%_test.o $(HOST_BUILD)/$(1)/host_platform.o $(HOST_BUILD)/$(1)/host_main.o
-	$(HOST_CXX_$(1)) $(HOST_FLAGS_$(1)) $(HOST_LINK) -pthread $$^ -lgtest -o $$@
+	$(HOST_CXX_$(1)) $(HOST_FLAGS_$(1)) $(FAST_LINK) -pthread $$^ -lgtest -o $$@
 $(HOST_BUILD)/$(1)/seam%_test: $(HOST_BUILD)/$(1)/seam%_test.o $(HOST_BUILD)/$(1)/host_platform.o $(HOST_BUILD)/$(1)/host_main.o $(HOST_BUILD)/$(1)/os_host.o $(HOST_BUILD)/$(1)/core.o
-	$(HOST_CXX_$(1)) $(HOST_FLAGS_$(1)) $(HOST_LINK) -pthread $$^ -lgtest -o $$@
+	$(HOST_CXX_$(1)) $(HOST_FLAGS_$(1)) $(FAST_LINK) -pthread $$^ -lgtest -o $$@
 $(HOST_BUILD)/$(1):
 	@mkdir -p $$@
 .PRECIOUS: $(HOST_BUILD)/$(1)/%.o
@@ -63,7 +61,7 @@ $(HOST_BUILD)/fuzz/%.o: $(HOST_DIR)/%.cpp
 	@mkdir -p $(@D)
 	$(CCACHE) clang++ $(HOST_CXXFLAGS) $(HOST_FUZZ_FLAGS) -c $< -o $@
 $(HOST_BUILD)/fuzz_%: $(HOST_BUILD)/fuzz/fuzz_%.o $(HOST_BUILD)/fuzz/host_platform.o
-	clang++ $(HOST_FUZZ_FLAGS) $(HOST_LINK) -pthread $^ -o $@
+	clang++ $(HOST_FUZZ_FLAGS) $(FAST_LINK) -pthread $^ -o $@
 .PRECIOUS: $(HOST_BUILD)/fuzz/%.o
 -include $(wildcard $(HOST_BUILD)/fuzz/*.d)
 

@@ -64,7 +64,7 @@ $(RECORD_TEST)/asan/%.o: tools/record/%.cpp
 	@mkdir -p $(@D)
 	$(CCACHE) $(RECORD_CXX) $(RECORD_FLAGS) $(RECORD_ASAN) -MMD -MP -c $< -o $@
 $(RECORD_TEST)/record-test-asan: $(addprefix $(RECORD_TEST)/asan/,test/reader_test.o test/support.o trace_file.o trace_reader.o)
-	$(RECORD_CXX) $(RECORD_ASAN) -fuse-ld=gold $^ -lgtest -lgtest_main -pthread -o $@
+	$(RECORD_CXX) $(RECORD_ASAN) $(FAST_LINK) $^ -lgtest -lgtest_main -pthread -o $@
 $(RECORD_TEST)/victim $(RECORD_TEST)/early: $(RECORD_TEST)/%: tools/record/test/%.c tools/record/test/victim.h
 	@mkdir -p $(@D)
 	$(CC) $(RECORD_VICTIM) $< -o $@
@@ -81,9 +81,9 @@ $(RECORD_TEST)/planted/%.o: tools/record/%.cpp
 	@mkdir -p $(@D)
 	$(CCACHE) $(RECORD_FUZZ) -DQUARRY_PLANTED_FAULT -MMD -MP -c $< -o $@
 $(RECORD_TEST)/fuzz_reader: $(addprefix $(RECORD_TEST)/fuzz/,test/fuzz_reader.o trace_file.o trace_reader.o)
-	$(RECORD_FUZZ) -fuse-ld=gold $^ -o $@
+	$(RECORD_FUZZ) $(FAST_LINK) $^ -o $@
 $(RECORD_TEST)/fuzz_planted: $(addprefix $(RECORD_TEST)/planted/,test/fuzz_reader.o trace_file.o trace_reader.o)
-	$(RECORD_FUZZ) -fuse-ld=gold $^ -o $@
+	$(RECORD_FUZZ) $(FAST_LINK) $^ -o $@
 
 RECORD_TEST_PROGRAMS := $(addprefix $(RECORD_TEST)/,record-test record-test-asan victim early behind.so \
 	c_reader fuzz_reader fuzz_planted)
