@@ -213,6 +213,28 @@ static void a_heap_has_any_size_and_resizes_in_place(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, quarry_heap_destroy(heap), 0);
 }
 
+/* It gave back the front of the block, and the rest was no block any more. */
+static void a_block_freed_by_a_smaller_order_is_refused_and_stays(struct kunit *test)
+{
+	struct quarry_heap_config config = { .name = "kunit", .bytes = SZ_1M };
+	struct quarry_heap *heap = quarry_heap_create(&config);
+	unsigned int order, other;
+	void *p;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(heap));
+	for (order = 0; order <= 6; order++) {
+		p = quarry_alloc_pages(heap, order, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, p);
+		for (other = 0; other <= 6; other++)
+			if (other != order)
+				KUNIT_EXPECT_EQ(test, quarry_free_pages(heap, p, other), -EMSGSIZE);
+		KUNIT_EXPECT_EQ(test, quarry_usable_size(heap, p), PAGE_SIZE << order);
+		KUNIT_EXPECT_EQ(test, quarry_free_pages(heap, p, order), 0);
+	}
+	KUNIT_EXPECT_EQ(test, quarry_heap_verify(heap, true), 0);
+	KUNIT_EXPECT_EQ(test, quarry_heap_destroy(heap), 0);
+}
+
 static void pages_come_by_order_and_by_count(struct kunit *test)
 {
 	struct quarry_heap_config config = { .name = "kunit", .bytes = SZ_1M };
@@ -225,9 +247,17 @@ static void pages_come_by_order_and_by_count(struct kunit *test)
 		p = quarry_alloc_pages(heap, order, GFP_KERNEL);
 		KUNIT_ASSERT_NOT_NULL(test, p);
 		KUNIT_EXPECT_EQ(test, __pa(p) % (PAGE_SIZE << order), 0ul);
+		memset(p, 1, PAGE_SIZE << order);
 		KUNIT_EXPECT_EQ(test, quarry_free_pages(heap, p, 11), -EINVAL);
+		KUNIT_EXPECT_EQ(test, quarry_free_pages(heap, p + 8, order), -EINVAL);
 		KUNIT_EXPECT_EQ(test, quarry_free_pages(heap, p, order), 0);
+		KUNIT_EXPECT_EQ(test, quarry_free_pages(heap, p, order), -EALREADY);
+		p = quarry_alloc_pages(heap, order, GFP_KERNEL | __GFP_ZERO);
+		KUNIT_ASSERT_NOT_NULL(test, p);
+		KUNIT_EXPECT_NULL(test, memchr_inv(p, 0, PAGE_SIZE << order));
+		KUNIT_EXPECT_EQ(test, quarry_free(heap, p), 0);
 	}
+	KUNIT_EXPECT_EQ(test, quarry_free_pages(heap, NULL, 0), 0);
 	KUNIT_EXPECT_NULL(test, quarry_alloc_pages(heap, 11, GFP_KERNEL));
 	p = quarry_alloc_pages_exact(heap, 5, GFP_KERNEL | __GFP_ZERO);
 	KUNIT_ASSERT_NOT_NULL(test, p);
@@ -334,8 +364,14 @@ static void ranges_fit_resize_and_refuse(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, quarry_range_free(range, a), -EALREADY);
 	KUNIT_EXPECT_EQ(test, quarry_range_free(range, b), 0);
 	KUNIT_EXPECT_EQ(test, quarry_range_destroy(range), 0);
+	config.flags = ~QUARRY_RANGE_TASK;
+	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_range_create(&config)), (long)-EINVAL);
+	config.flags = 0;
 	config.granule = 3;
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_range_create(&config)), (long)-EINVAL);
+	config.granule = 4096;
+	config.max_live = (1 << 20) + 1;
+	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_range_create(&config)), (long)-EFBIG);
 }
 
 /* ---- contexts ------------------------------------------------------------------ */
@@ -414,6 +450,48 @@ static void interrupts_allocate_and_free(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, visitor.soft, 10u);
 	KUNIT_EXPECT_EQ(test, quarry_range_destroy(visitor.range), 0);
 	end_cache(test, visitor.cache);
+}
+
+struct intruder {
+	struct irq_work work;
+	struct quarry_range *range;
+	u64 offset;
+	int alloc;
+	int free;
+	int resize;
+};
+
+static void intrude(struct irq_work *work)
+{
+	struct intruder *intruder = container_of(work, struct intruder, work);
+	u64 offset;
+
+	intruder->alloc = quarry_range_alloc(intruder->range, 4096, 0, &offset);
+	intruder->resize = quarry_range_resize(intruder->range, intruder->offset, 8192);
+	intruder->free = quarry_range_free(intruder->range, intruder->offset);
+}
+
+static void a_range_for_tasks_serves_tasks_and_refuses_interrupts(struct kunit *test)
+{
+	struct quarry_range_config config = {
+		.capacity = SZ_1M, .granule = 4096, .max_live = 10, .flags = QUARRY_RANGE_TASK,
+	};
+	struct intruder intruder = { .range = quarry_range_create(&config) };
+	u64 live;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(intruder.range));
+	KUNIT_EXPECT_EQ(test, quarry_range_alloc(intruder.range, 4096, 0, &intruder.offset), 0);
+	init_irq_work(&intruder.work, intrude);
+	irq_work_queue(&intruder.work);
+	irq_work_sync(&intruder.work);
+	KUNIT_EXPECT_EQ(test, intruder.alloc, -EPERM);
+	KUNIT_EXPECT_EQ(test, intruder.resize, -EPERM);
+	KUNIT_EXPECT_EQ(test, intruder.free, -EPERM);
+	KUNIT_EXPECT_EQ(test, quarry_range_used(intruder.range, &live), (u64)4096);
+	KUNIT_EXPECT_EQ(test, quarry_range_resize(intruder.range, intruder.offset, 8192), 0);
+	KUNIT_EXPECT_EQ(test, quarry_range_free(intruder.range, intruder.offset), 0);
+	KUNIT_EXPECT_EQ(test, quarry_range_verify(intruder.range), 0);
+	KUNIT_EXPECT_EQ(test, quarry_range_destroy(intruder.range), 0);
 }
 
 static void who_may_not_sleep_but_says_so_is_reported_and_served(struct kunit *test)
@@ -501,11 +579,13 @@ static struct kunit_case driver_cases[] = {
 	KUNIT_CASE(configs_that_cannot_be_are_refused),
 	KUNIT_CASE(a_full_cache_gives_all_of_it_and_then_null),
 	KUNIT_CASE(a_heap_has_any_size_and_resizes_in_place),
+	KUNIT_CASE(a_block_freed_by_a_smaller_order_is_refused_and_stays),
 	KUNIT_CASE(pages_come_by_order_and_by_count),
 	KUNIT_CASE(brought_memory_comes_and_goes),
 	KUNIT_CASE(a_reserve_cannot_fail),
 	KUNIT_CASE(ranges_fit_resize_and_refuse),
 	KUNIT_CASE(interrupts_allocate_and_free),
+	KUNIT_CASE(a_range_for_tasks_serves_tasks_and_refuses_interrupts),
 	KUNIT_CASE(what_another_cpu_frees_comes_back),
 	KUNIT_CASE(who_may_not_sleep_but_says_so_is_reported_and_served),
 	{}

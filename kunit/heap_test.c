@@ -26,6 +26,12 @@ static struct quarry_core_heap *make_heap(struct kunit *test, u64 pages)
 	return heap;
 }
 
+/* One object of normal memory, aligned to 8. */
+static int take(struct quarry_core_heap *heap, u64 size, u64 *offset, enum quarry_context context)
+{
+	return quarry_core_heap_alloc(heap, size, 8, QUARRY_CORE_NORMAL, offset, context);
+}
+
 static u64 verify(struct kunit *test, struct quarry_core_heap *heap)
 {
 	struct quarry_core_audit audit = {};
@@ -46,8 +52,7 @@ static void each_size_fills_a_heap_and_leaves_it_whole(struct kunit *test)
 
 	for (size = 8; size <= 3 * PAGE_SIZE && !bad; size += size < 256 ? 8 : 248) {
 		bitmap_zero(taken, room);
-		for (n = 0; !(err = quarry_core_heap_alloc(heap, size, 8, &offsets[n],
-							   QUARRY_MAY_SLEEP)); n++) {
+		for (n = 0; !(err = take(heap, size, &offsets[n], QUARRY_MAY_SLEEP)); n++) {
 			u32 first = offsets[n] / 8, words;
 
 			usable = quarry_core_heap_usable(heap, offsets[n]);
@@ -70,8 +75,7 @@ static void each_size_fills_a_heap_and_leaves_it_whole(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, verify(test, heap), (u64)0);
 	quarry_core_heap_drain(heap);
 	/* Nothing is stranded: the whole heap is one run again. */
-	KUNIT_EXPECT_EQ(test, quarry_core_heap_alloc(heap, 32 * PAGE_SIZE, 8, &whole, QUARRY_MAY_SLEEP),
-			0);
+	KUNIT_EXPECT_EQ(test, take(heap, 32 * PAGE_SIZE, &whole, QUARRY_MAY_SLEEP), 0);
 	KUNIT_EXPECT_EQ(test, quarry_core_heap_free(heap, whole), 0);
 	quarry_core_heap_destroy(heap);
 }
@@ -86,8 +90,7 @@ static void a_double_free_is_seen_wherever_the_object_is(struct kunit *test)
 	for (size = 8; size <= 2 * PAGE_SIZE; size *= 2) {
 		for (drained = 0; drained < 2; drained++) {
 			for (n = 0; n < ARRAY_SIZE(offsets); n++)
-				if (quarry_core_heap_alloc(heap, size, 8, &offsets[n],
-							   QUARRY_MAY_SLEEP))
+				if (take(heap, size, &offsets[n], QUARRY_MAY_SLEEP))
 					break;
 			while (n--) {
 				int err = quarry_core_heap_free(heap, offsets[n]);
@@ -112,8 +115,7 @@ static void wrong_offsets_and_sizes_are_refused_by_name(struct kunit *test)
 	u64 object, at, size;
 
 	for (size = 8; size <= 2048; size += 8) {
-		KUNIT_EXPECT_EQ(test, quarry_core_heap_alloc(heap, size, 8, &object, QUARRY_MAY_SLEEP),
-				0);
+		KUNIT_EXPECT_EQ(test, take(heap, size, &object, QUARRY_MAY_SLEEP), 0);
 		for (at = 1; at < size; at++) {
 			int err = quarry_core_heap_free(heap, object + at);
 
@@ -165,7 +167,7 @@ static void swap_one(struct worker *w, enum quarry_context context)
 	u64 offset = 0, old;
 	int err;
 
-	err = quarry_core_heap_alloc(w->heap, sizes[draw(w, ARRAY_SIZE(sizes))], 8, &offset, context);
+	err = take(w->heap, sizes[draw(w, ARRAY_SIZE(sizes))], &offset, context);
 	if (err && err != QUARRY_E_POOL_FULL && err != QUARRY_E_NO_MEMORY)
 		w->wrong = err;
 	/* Offset 0 is an object too. */
@@ -300,8 +302,7 @@ static void what_other_cpus_cache_is_not_stranded(struct kunit *test)
 			memset(w, 0, sizeof(*w));
 			memset(places, 0, PLACES * sizeof(*places));
 			for (n = 0; n < PLACES; n++) {
-				if (quarry_core_heap_alloc(heap, sizes[i], 8, &places[n],
-							   QUARRY_MAY_SLEEP))
+				if (take(heap, sizes[i], &places[n], QUARRY_MAY_SLEEP))
 					break;
 				places[n]++;
 			}
@@ -320,8 +321,8 @@ static void what_other_cpus_cache_is_not_stranded(struct kunit *test)
 			wait_for_completion(&w->over);
 			kthread_stop(w->task);
 			KUNIT_EXPECT_EQ(test, w->wrong, 0);
-			KUNIT_EXPECT_EQ_MSG(test, quarry_core_heap_alloc(heap, 16 * PAGE_SIZE, 8, &whole,
-									 QUARRY_MAY_SLEEP), 0,
+			KUNIT_EXPECT_EQ_MSG(test,
+					    take(heap, 16 * PAGE_SIZE, &whole, QUARRY_MAY_SLEEP), 0,
 					    "size %llu is stranded on CPU %u", sizes[i], cpu);
 			KUNIT_EXPECT_EQ(test, quarry_core_heap_free(heap, whole), 0);
 		}
@@ -348,8 +349,8 @@ static void making_and_using_a_heap_survives_each_refusal(struct kunit *test)
 		if (!err)
 			err = quarry_core_heap_add_region(heap, 0, 64, QUARRY_CORE_NORMAL);
 		for (; !err && n < 300; n++) {
-			err = quarry_core_heap_alloc(heap, 64 << (n / 60), 8, &offsets[n],
-						     n % 3 ? QUARRY_MAY_SLEEP : QUARRY_ATOMIC);
+			err = take(heap, 64 << (n / 60), &offsets[n],
+				   n % 3 ? QUARRY_MAY_SLEEP : QUARRY_ATOMIC);
 			if (err)
 				break;
 		}
@@ -392,8 +393,7 @@ static long fill_magazines(void *data)
 	for (s = 0; s < ARRAY_SIZE(sizes) && !h->err; s++) {
 		n = sizes[s] <= 64 ? ARRAY_SIZE(h->offsets) : 16;
 		for (i = 0; i < n && !h->err; i++)
-			h->err = quarry_core_heap_alloc(h->heap, sizes[s], 8, &h->offsets[i],
-							QUARRY_MAY_SLEEP);
+			h->err = take(h->heap, sizes[s], &h->offsets[i], QUARRY_MAY_SLEEP);
 		while (i-- && !h->err)
 			h->err = quarry_core_heap_free(h->heap, h->offsets[i]);
 	}

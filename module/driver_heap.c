@@ -151,8 +151,8 @@ static int take(const struct quarry_driver_want *want, u64 *offset, enum quarry_
 	if (want->pages)
 		return quarry_core_heap_alloc_pages(want->heap->core, want->pages, want->align,
 						    want->zone, offset, context);
-	return quarry_core_heap_alloc_zone(want->heap->core, want->size, want->align, want->zone,
-					   offset, context);
+	return quarry_core_heap_alloc(want->heap->core, want->size, want->align, want->zone, offset,
+				      context);
 }
 
 /*

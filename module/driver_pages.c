@@ -21,28 +21,62 @@ static void *alloc_run(struct quarry_heap *heap, u64 pages, unsigned int align, 
 	return pages ? quarry_driver_take(&want, gfp, caller) : NULL;
 }
 
-static int free_run(struct quarry_heap *heap, const void *memory, u64 pages, unsigned long caller)
+static int freed(struct quarry_heap *heap, const void *memory, int error, unsigned long caller)
 {
-	u64 offset = quarry_driver_offset(heap, memory);
-	int error;
-
-	if (!memory)
+	if (likely(!error))
 		return 0;
-	error = pages ? quarry_core_heap_free_pages(heap->core, offset, pages) : QUARRY_E_INVALID;
-	return error ? quarry_driver_refused(heap, QUARRY_DRIVER_FREE, error, offset, caller) : 0;
+	return quarry_driver_refused(heap, QUARRY_DRIVER_FREE, error,
+				     quarry_driver_offset(heap, memory), caller);
+}
+
+/* The fast halves. */
+static __always_inline u64 try_alloc(struct quarry_heap *heap, unsigned int order)
+{
+	u64 offset;
+
+	preempt_disable();
+	offset = quarry_core_heap_try_pages(heap->core, (unsigned int)smp_processor_id(), order);
+	preempt_enable();
+	return offset;
+}
+
+static __always_inline bool try_free(struct quarry_heap *heap, u64 offset, unsigned int order)
+{
+	bool done;
+
+	preempt_disable();
+	done = quarry_core_heap_try_free_pages(heap->core, (unsigned int)smp_processor_id(), offset,
+					       order);
+	preempt_enable();
+	return done;
 }
 
 void *quarry_alloc_pages(struct quarry_heap *heap, unsigned int order, gfp_t gfp)
 {
-	if (order > MOST_ORDER)
+	u64 offset = QUARRY_NO_OBJECT;
+
+	if (unlikely(order > MOST_ORDER))
 		return NULL;
-	return alloc_run(heap, 1ULL << order, order, gfp, _RET_IP_);
+	if (likely(!(gfp & __GFP_DMA32)))
+		offset = try_alloc(heap, order);
+	if (unlikely(offset == QUARRY_NO_OBJECT))
+		return alloc_run(heap, 1ULL << order, order, gfp, _RET_IP_);
+	if (unlikely(gfp & __GFP_ZERO))
+		return quarry_driver_finish(heap, offset, gfp);
+	return (void *)(heap->base + offset);
 }
 EXPORT_SYMBOL_GPL(quarry_alloc_pages);
 
 int quarry_free_pages(struct quarry_heap *heap, const void *memory, unsigned int order)
 {
-	return free_run(heap, memory, order > MOST_ORDER ? 0 : 1ULL << order, _RET_IP_);
+	u64 offset = quarry_driver_offset(heap, memory);
+	int error = QUARRY_E_INVALID;
+
+	if (likely(try_free(heap, offset, order)) || !memory)
+		return 0;
+	if (order <= MOST_ORDER)
+		error = quarry_core_heap_free_block(heap->core, offset, order);
+	return freed(heap, memory, error, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quarry_free_pages);
 
@@ -54,6 +88,13 @@ EXPORT_SYMBOL_GPL(quarry_alloc_pages_exact);
 
 int quarry_free_pages_exact(struct quarry_heap *heap, const void *memory, u64 pages)
 {
-	return free_run(heap, memory, pages, _RET_IP_);
+	int error = QUARRY_E_INVALID;
+
+	if (!memory)
+		return 0;
+	if (pages)
+		error = quarry_core_heap_free_pages(heap->core, quarry_driver_offset(heap, memory),
+						    pages);
+	return freed(heap, memory, error, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quarry_free_pages_exact);

@@ -1,20 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-/* Drivers' ranges: a core pool of ranges with one client, the driver. */
+/* Drivers' ranges: the core's allocator under a lock. */
 #include <linux/export.h>
-#include <linux/mm.h>
+#include <linux/preempt.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 
 #include "driver.h"
 #include "errors.h"
 #include "trace.h"
 
+/**
+ * struct quarry_range - a driver's range allocator
+ * @core: the core's
+ * @task: it is called by tasks alone
+ * @lock: of @core, with interrupts off; else
+ * @task_lock: which leaves them on
+ */
 struct quarry_range {
-	struct quarry_core_pool *core;
-	struct quarry_core_client *client;
-	u64 granule;
+	struct quarry_core_range *core;
+	bool task;
+	struct quarry_os_lock lock;
+	spinlock_t task_lock;
 };
+
+static __always_inline unsigned long enter(struct quarry_range *range)
+{
+	if (!range->task)
+		return quarry_os_lock(&range->lock);
+	spin_lock(&range->task_lock);
+	return 0;
+}
+
+static __always_inline void leave(struct quarry_range *range, unsigned long flags)
+{
+	if (range->task)
+		spin_unlock(&range->task_lock);
+	else
+		quarry_os_unlock(&range->lock, flags);
+}
 
 static int report(int error, u64 offset, unsigned long caller)
 {
@@ -26,11 +51,24 @@ static int report(int error, u64 offset, unsigned long caller)
 	return err;
 }
 
+/* Tasks alone were promised: -EPERM, and nothing has happened. */
+static int misplaced(u64 offset, unsigned long caller)
+{
+	trace_refused(0, QUARRY_DRIVER_FREE, EPERM, offset, 0, caller);
+	pr_err_ratelimited("quarry: range: refused: it is for tasks alone, and this is an interrupt: by %pS\n",
+			   (void *)caller);
+	return -EPERM;
+}
+
+static __always_inline bool is_misplaced(const struct quarry_range *range)
+{
+	return range->task && unlikely(in_interrupt());
+}
+
 struct quarry_range *quarry_range_create(const struct quarry_range_config *config)
 {
 	struct quarry_core_pool_config core = {
 		.kind = QUARRY_CORE_RANGE,
-		.max_clients = 1,
 		.capacity = config->capacity,
 		.granule = config->granule,
 		.max_ranges = config->max_live,
@@ -39,21 +77,21 @@ struct quarry_range *quarry_range_create(const struct quarry_range_config *confi
 	int err;
 
 	might_sleep();
+	if (config->flags & ~QUARRY_RANGE_TASK)
+		return ERR_PTR(-EINVAL);
 	memcpy(core.aligns, config->aligns, sizeof(core.aligns));
 	range = kzalloc(sizeof(*range), GFP_KERNEL);
 	if (!range)
 		return ERR_PTR(-ENOMEM);
-	range->granule = config->granule;
-	err = quarry_errno(quarry_core_pool_create(&core, &range->core));
-	if (err)
-		goto free;
-	err = quarry_errno(quarry_core_client_create(range->core, 1, 0, &range->client));
-	if (!err)
-		return range;
-	quarry_core_pool_destroy(range->core, NULL);
-free:
-	kfree(range);
-	return ERR_PTR(err);
+	err = quarry_errno(quarry_core_range_create(&core, &range->core));
+	if (err) {
+		kfree(range);
+		return ERR_PTR(err);
+	}
+	range->task = config->flags & QUARRY_RANGE_TASK;
+	quarry_os_lock_init(&range->lock, QUARRY_LOCK_PAGES);
+	spin_lock_init(&range->task_lock);
+	return range;
 }
 EXPORT_SYMBOL_GPL(quarry_range_create);
 
@@ -70,9 +108,8 @@ int quarry_range_destroy(struct quarry_range *range)
 		       bytes);
 		return report(QUARRY_E_BUSY, 0, _RET_IP_);
 	}
-	quarry_core_client_reap(range->client, &live, &bytes);
-	quarry_core_client_destroy(range->client);
-	quarry_core_pool_destroy(range->core, NULL);
+	quarry_core_range_destroy(range->core);
+	quarry_os_lock_fini(&range->lock);
 	kfree(range);
 	return 0;
 }
@@ -80,31 +117,42 @@ EXPORT_SYMBOL_GPL(quarry_range_destroy);
 
 int quarry_range_alloc(struct quarry_range *range, u64 size, u64 align, u64 *offset)
 {
-	u64 pages = 0;
-	u32 done = 0;
+	unsigned long flags;
+	int error;
 
-	return quarry_errno(quarry_core_alloc(range->client, size, align ?: range->granule, 1,
-					      QUARRY_CORE_ANYWHERE, offset, &done, &pages,
-					      QUARRY_ATOMIC, 0));
+	if (is_misplaced(range))
+		return misplaced(0, _RET_IP_);
+	flags = enter(range);
+	error = quarry_core_range_alloc(range->core, size, align ?: 1, offset);
+	leave(range, flags);
+	return quarry_errno(error);
 }
 EXPORT_SYMBOL_GPL(quarry_range_alloc);
 
 int quarry_range_free(struct quarry_range *range, u64 offset)
 {
-	struct quarry_core_refusal refusal;
-	u32 done = 0;
-	int error = quarry_core_free(range->client, &offset, 1, &done, &refusal);
+	unsigned long flags;
+	int error;
 
-	return error ? report(error, offset, _RET_IP_) : 0;
+	if (is_misplaced(range))
+		return misplaced(offset, _RET_IP_);
+	flags = enter(range);
+	error = quarry_core_range_free(range->core, offset);
+	leave(range, flags);
+	return likely(!error) ? 0 : report(error, offset, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quarry_range_free);
 
 int quarry_range_resize(struct quarry_range *range, u64 offset, u64 size)
 {
-	struct quarry_core_refusal refusal;
-	u64 bytes;
-	int error = quarry_core_resize(range->client, offset, size, &bytes, &refusal);
+	unsigned long flags;
+	int error;
 
+	if (is_misplaced(range))
+		return misplaced(offset, _RET_IP_);
+	flags = enter(range);
+	error = quarry_core_range_resize(range->core, offset, size);
+	leave(range, flags);
 	if (!error || error == QUARRY_E_CANNOT_GROW)
 		return quarry_errno(error);
 	return report(error, offset, _RET_IP_);
@@ -113,21 +161,35 @@ EXPORT_SYMBOL_GPL(quarry_range_resize);
 
 u64 quarry_range_used(struct quarry_range *range, u64 *ranges)
 {
-	u64 objects, bytes;
+	unsigned long flags;
+	u64 bytes, live;
 
-	quarry_core_client_usage(range->client, &objects, &bytes);
+	flags = enter(range);
+	bytes = quarry_core_range_used(range->core, &live);
+	leave(range, flags);
 	if (ranges)
-		*ranges = objects;
+		*ranges = live;
 	return bytes;
 }
 EXPORT_SYMBOL_GPL(quarry_range_used);
 
 int quarry_range_verify(struct quarry_range *range)
 {
+	struct quarry_core_range_audit *steps;
 	struct quarry_core_audit audit = {};
+	unsigned long flags;
+	bool more = true;
 
 	might_sleep();
-	quarry_core_pool_verify(range->core, 0, &audit);
+	steps = quarry_core_range_audit_begin(range->core);
+	if (!steps)
+		return -ENOMEM;
+	for (; more; cond_resched()) {
+		flags = enter(range);
+		more = quarry_core_range_audit_step(steps);
+		leave(range, flags);
+	}
+	quarry_core_range_audit_end(steps, &audit);
 	if (!audit.faults)
 		return 0;
 	pr_err("quarry: range: verify: %llu faults, the first at offset %#llx: %s\n", audit.faults,

@@ -6,6 +6,7 @@
 #include "seam/pool.cpp"
 #include "seam/magazines.cpp"
 #include "seam/heap.cpp"
+#include "seam/range.cpp"
 #include "seam/object.cpp"
 #include "seam/reserve.cpp"
 #include "seam/aside.cpp"

@@ -13,57 +13,21 @@
  *   any     task, softirq, hardirq; does not sleep
  *   pinned  the caller stays on one CPU (preemption off)
  *
- * LOCK ORDER (outermost first; `enum quarry_lock_rank` below). mmap_lock ranks
+ * LOCK ORDER (outermost first; `enum quarry_lock_rank`). mmap_lock ranks
  * before all of them: no user memory is touched under any of these. Two locks
  * of one rank are never held together. Memory is never allocated under one.
  *   shim:  client->reserving > pool->grow (mutexes) > client->calls (rwsem, two in order of id)
- *   core:  REGIONS > DEPOT > CLASS > CLIENT > OVERFLOW > PAGES > OBJECTS
+ *   core:  REGIONS > DEPOT > SHARES > CLASS > CLIENT > OVERFLOW > PAGES > OBJECTS
  */
 #ifndef QUARRY_SEAM_H
 #define QUARRY_SEAM_H
 
-#if defined(__KERNEL__) && !defined(__cplusplus)
-#include <linux/types.h>
-#else
-#include <stddef.h>
-#include <stdint.h>
-#endif
-
 #include "quarry_errors.h"
+#include "quarry_seam_types.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* Ranks of the core's locks, outermost first. lockdep gets a class for each. */
-enum quarry_lock_rank {
-	QUARRY_LOCK_REGIONS,	/* one pool's table of regions */
-	QUARRY_LOCK_DEPOT,	/* one size class's stock of magazines */
-	QUARRY_LOCK_SHARES,	/* one pool's objects that become shared */
-	QUARRY_LOCK_CLASS,	/* one size class's slabs */
-	QUARRY_LOCK_CLIENT,	/* one client's chain of what it owns */
-	QUARRY_LOCK_OVERFLOW,	/* one pool's table of further owners */
-	QUARRY_LOCK_PAGES,	/* one pool's buddy, or its ranges */
-	QUARRY_LOCK_OBJECTS,	/* one cache of the core's own objects */
-	QUARRY_LOCK_RANKS
-};
-
-/*
- * Storage of one lock. A kernel with lock debugging needs more room: Kbuild
- * then says how much, for both languages alike.
- */
-#ifndef QUARRY_OS_LOCK_BYTES
-#define QUARRY_OS_LOCK_BYTES 16
-#endif
-struct quarry_os_lock {
-	uint64_t storage[QUARRY_OS_LOCK_BYTES / 8];
-};
-
-/* What a caller's context allows. */
-enum quarry_context {
-	QUARRY_MAY_SLEEP,
-	QUARRY_ATOMIC,
-};
 
 /* ---- down: the hooks ------------------------------------------------------ */
 
@@ -160,15 +124,6 @@ void quarry_os_zero(void *pool, uint64_t offset, uint64_t bytes);
 /* Does I/O hold a page of this run? Asked where HOLD_PINNED is set. Context: any, no lock. */
 int quarry_os_held(void *pool, uint64_t offset, uint64_t bytes);
 
-/* What happened to the allocator's own records. */
-enum quarry_corruption {
-	QUARRY_CORRUPT_DUPLICATE,	/* a slot was given out twice */
-	QUARRY_CORRUPT_DOUBLE_HOME,	/* a slot came home twice */
-	QUARRY_CORRUPT_STRAY_HOME,	/* a slot came home that was never out */
-	QUARRY_CORRUPT_MAGAZINE,	/* a magazine held what is no slot */
-	QUARRY_CORRUPT_STRUCTURE,	/* the audit found a contradiction */
-};
-
 /* Reports, never stops. `client` is an id, or 0. Context: any. */
 void quarry_os_corruption(void *pool, enum quarry_corruption what, uint64_t offset,
 			  uint64_t client);
@@ -187,41 +142,6 @@ int quarry_os_trace_timed(void);
 
 struct quarry_core_pool;
 struct quarry_core_client;
-
-enum quarry_core_kind {
-	QUARRY_CORE_HEAP,
-	QUARRY_CORE_FIXED,
-	QUARRY_CORE_RANGE,
-};
-
-/* Declared alignments of a range pool, and most ranges that one may have live. */
-#define QUARRY_CORE_RANGE_ALIGNS	3
-#define QUARRY_CORE_MAX_RANGES		(1U << 20)
-
-/* Memory of a client's magazines on one CPU, in bytes (quarry_os_magazine_memory). */
-#define QUARRY_CORE_MAGAZINE_BASE	(16U << 10)
-#define QUARRY_CORE_MAGAZINE_PIECE	(8U << 10)
-#define QUARRY_CORE_MAGAZINE_PIECES	14U
-
-enum quarry_core_zone {
-	QUARRY_CORE_NORMAL,
-	QUARRY_CORE_LOWMEM,
-};
-
-struct quarry_core_pool_config {
-	enum quarry_core_kind kind;
-	uint32_t max_clients;		/* 1..65532 */
-	uint64_t max_pages;		/* the offset space, 1..2^23; fixed: 0 for what it needs */
-	uint64_t object_size;		/* fixed: a multiple of 8 */
-	uint64_t object_count;		/* fixed */
-	uint64_t capacity;		/* range: bytes, whole granules; no region is added */
-	uint64_t granule;		/* range: a power of two; sizes are rounded up to it */
-	uint64_t max_ranges;		/* range: 1..QUARRY_CORE_MAX_RANGES live at a time */
-	uint64_t aligns[QUARRY_CORE_RANGE_ALIGNS]; /* range: above the granule, or 0 */
-	int zero_on_regrant;		/* POOL_ZERO; not for ranges */
-	int hold_pinned;		/* HOLD_PINNED; heaps alone, else NOT_SUPPORTED */
-	void *os_pool;			/* handed back to the hooks */
-};
 
 /*
  * Makes a pool without memory; the shim then adds regions. Context: task.
@@ -242,13 +162,6 @@ uint64_t quarry_core_pool_wanted_pages(const struct quarry_core_pool *pool);
  * POOL_FULL, UNINITIALISED (no region).
  */
 int quarry_core_pool_populate(struct quarry_core_pool *pool);
-
-struct quarry_core_region {
-	uint64_t offset;	/* bytes from the pool's start */
-	uint64_t pages;
-	enum quarry_core_zone zone;
-	void *cookie;		/* the shim's: its pages */
-};
 
 /*
  * Adds `pages` contiguous pages at the first gap of the offset space that is
@@ -320,12 +233,6 @@ int quarry_core_alloc(struct quarry_core_client *client, uint64_t size, uint64_t
 uint64_t quarry_core_usable_size(const struct quarry_core_pool *pool, uint64_t size,
 				 uint64_t align);
 
-/* Who was in the way of a refused free or transfer. */
-struct quarry_core_refusal {
-	uint64_t offset;
-	uint64_t owner;		/* id of the client that owns it, or 0 */
-};
-
 /*
  * Frees objects in order; stops at the first that is refused. Context: task.
  * Errors: MISALIGNED (ranges: no multiple of the granule), OUT_OF_RANGE, NO_REGION,
@@ -377,13 +284,6 @@ void quarry_core_magazines_prepare(struct quarry_core_client *client);
  */
 int quarry_core_refill(struct quarry_core_client *client, uint32_t class_index, uint64_t *object,
 		       uint32_t *filled, uint64_t *pages, int can_grow);
-struct quarry_core_flushed {
-	uint32_t drained;	/* entries taken from the magazine */
-	uint32_t bad;		/* of those, no objects of this client and class */
-	int bad_error;		/* of the first of them */
-	uint64_t bad_offset;
-};
-
 /*
  * Half of this CPU's magazine goes home, and `object`, which may be NULL, after it. Errors:
  * INVALID (no such class), those of quarry_core_free, for the object: flushed it has.
@@ -391,12 +291,6 @@ struct quarry_core_flushed {
 int quarry_core_flush(struct quarry_core_client *client, uint32_t class_index,
 		      const uint64_t *object, struct quarry_core_flushed *flushed,
 		      struct quarry_core_refusal *refusal);
-struct quarry_core_drained {
-	uint64_t slots;		/* that came home */
-	uint64_t magazines;	/* that held something */
-	uint32_t unreachable;	/* CPUs, as of on_each_cpu_steps */
-};
-
 /*
  * Empties one client's magazines on all CPUs, or all clients'. `pressure`: because memory is
  * wanted, so they shrink. The client may be reaped meanwhile, but not destroyed.
@@ -428,29 +322,6 @@ uint32_t quarry_core_aside_draw(struct quarry_core_client *client, uint64_t size
 uint32_t quarry_core_aside_lower(struct quarry_core_client *client, uint64_t size,
 				 uint64_t align, uint32_t keep);
 
-struct quarry_core_class_stat {
-	uint32_t size;
-	uint32_t slabs;
-	uint64_t live;
-	uint64_t free;
-};
-
-struct quarry_core_stat {
-	uint64_t max_bytes;
-	uint64_t bytes;
-	uint64_t free_bytes;
-	uint64_t used_bytes;
-	uint64_t objects;
-	uint64_t meta_bytes;
-	uint32_t regions;
-	uint32_t slabs;
-	uint32_t clients;
-	uint32_t classes;
-	uint32_t shares;	/* records of holders of shared objects */
-	uint32_t aside;		/* objects that clients have set aside */
-	uint64_t held_bytes;	/* that nobody owns and I/O holds */
-};
-
 /* Context: task. `classes` has room for `count` (of `stat->classes`). */
 void quarry_core_pool_stat(struct quarry_core_pool *pool, struct quarry_core_stat *stat,
 			   struct quarry_core_class_stat *classes, uint32_t count);
@@ -459,15 +330,6 @@ void quarry_core_pool_drain(struct quarry_core_pool *pool, uint64_t *slots, uint
 
 /* Gives back what I/O has let go; answers the bytes that are held still. Context: task. */
 uint64_t quarry_core_pool_recheck(struct quarry_core_pool *pool);
-
-struct quarry_core_audit {
-	uint64_t faults;
-	uint64_t first_offset;
-	uint64_t pages;
-	uint64_t slabs;
-	uint64_t objects;
-	char first[64];
-};
 
 /*
  * Full structural audit, in steps of at most 32 slots. Beside running calls it reports
@@ -484,10 +346,7 @@ uint32_t quarry_core_size_classes(const uint32_t **sizes);
 
 struct quarry_core_heap;
 
-/*
- * A heap over the caller's regions. Context: task. Errors: NO_MEMORY, INVALID.
- * `os_pool` is handed back to the hooks.
- */
+/* Over the caller's regions; hooks are given `os_pool`. Context: task. Errors: NO_MEMORY, INVALID. */
 int quarry_core_heap_create(uint64_t max_pages, void *os_pool, struct quarry_core_heap **heap);
 void quarry_core_heap_destroy(struct quarry_core_heap *heap);
 /* As quarry_core_region_add, at `first_page` of the caller's choice. */
@@ -499,12 +358,10 @@ int quarry_core_heap_remove_region(struct quarry_core_heap *heap, uint64_t first
 int quarry_core_heap_remove_idle(struct quarry_core_heap *heap, uint64_t first_page);
 /* Pages of the region at `first_page` that are free; a hint. Context: any. */
 uint64_t quarry_core_heap_free_in(struct quarry_core_heap *heap, uint64_t first_page);
-/*
- * Any size up to 2^20 pages. Context: by `context`. Errors: INVALID, TOO_LARGE,
- * NO_MEMORY, POOL_FULL, UNINITIALISED (no region).
- */
+/* Up to 2^20 pages. Errors: INVALID, TOO_LARGE, NO_MEMORY, POOL_FULL, UNINITIALISED (no region). */
 int quarry_core_heap_alloc(struct quarry_core_heap *heap, uint64_t size, uint64_t align,
-			   uint64_t *offset, enum quarry_context context);
+			   enum quarry_core_zone zone, uint64_t *offset,
+			   enum quarry_context context);
 /* Without a size. Context: any. Errors as quarry_core_free, without NOT_OWNER. */
 int quarry_core_heap_free(struct quarry_core_heap *heap, uint64_t offset);
 /* Errors: WRONG_SIZE and those of free. */
@@ -519,10 +376,6 @@ int quarry_core_heap_free_sized(struct quarry_core_heap *heap, uint64_t offset, 
 uint64_t quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned long cpu,
 				    uint64_t size);
 int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned long cpu, uint64_t offset);
-/* As quarry_core_heap_alloc, from a zone. */
-int quarry_core_heap_alloc_zone(struct quarry_core_heap *heap, uint64_t size, uint64_t align,
-				enum quarry_core_zone zone, uint64_t *offset,
-				enum quarry_context context);
 /* The bytes of the slots that serve such a request; 0 when pages do, or nothing can. */
 uint64_t quarry_core_heap_slot_bytes(uint64_t size, uint64_t align);
 /*
@@ -543,8 +396,15 @@ int quarry_core_heap_resize(struct quarry_core_heap *heap, uint64_t offset, uint
 int quarry_core_heap_alloc_pages(struct quarry_core_heap *heap, uint64_t pages,
 				 unsigned int align, enum quarry_core_zone zone,
 				 uint64_t *offset, enum quarry_context context);
-/* Context: any. Errors: those of free; WRONG_SIZE: a run of another count. */
+/* Of one run, which may be more. Context: any. Errors: those of free; WRONG_SIZE: it is less. */
 int quarry_core_heap_free_pages(struct quarry_core_heap *heap, uint64_t offset, uint64_t pages);
+/* A run of 2^order pages. WRONG_SIZE: it is of another count. */
+int quarry_core_heap_free_block(struct quarry_core_heap *heap, uint64_t offset, unsigned int order);
+/* The fast halves for blocks, as try_alloc and try_free. */
+uint64_t quarry_core_heap_try_pages(struct quarry_core_heap *heap, unsigned long cpu,
+				    unsigned int order);
+int quarry_core_heap_try_free_pages(struct quarry_core_heap *heap, unsigned long cpu,
+				    uint64_t offset, unsigned int order);
 /* Usable bytes of a live object, 0 when it is none. Context: any. */
 uint64_t quarry_core_heap_usable(const struct quarry_core_heap *heap, uint64_t offset);
 /* Empties all magazines, brings pending slots home, gives empty slabs back. Context: task. */
@@ -553,6 +413,38 @@ void quarry_core_heap_stat(struct quarry_core_heap *heap, struct quarry_core_sta
 /* As quarry_core_pool_verify. */
 void quarry_core_heap_verify(struct quarry_core_heap *heap, int quiet,
 			     struct quarry_core_audit *audit);
+
+/* ---- up: ranges of drivers -------------------------------------------------- */
+
+/*
+ * Offsets of memory that nobody touches (range/range_allocator.hpp), without clients. Calls for
+ * one range are serialised by the caller. Context: any; create, destroy, audit_begin, audit_end
+ * task.
+ */
+struct quarry_core_range;
+/* By the config's part for ranges. Errors: INVALID, TOO_LARGE, NO_MEMORY. */
+int quarry_core_range_create(const struct quarry_core_pool_config *config,
+			     struct quarry_core_range **range);
+/* Whatever is live. */
+void quarry_core_range_destroy(struct quarry_core_range *range);
+/* Best fit. Errors: INVALID (size 0, align no power of two), TOO_LARGE, POOL_FULL, OUT_OF_NODES. */
+int quarry_core_range_alloc(struct quarry_core_range *range, uint64_t size, uint64_t align,
+			    uint64_t *offset);
+/* Errors: MISALIGNED, OUT_OF_RANGE, NOT_OBJECT, ALREADY_FREE. */
+int quarry_core_range_free(struct quarry_core_range *range, uint64_t offset);
+/* Where it stands. Errors: those of free; INVALID (size 0), CANNOT_GROW. */
+int quarry_core_range_resize(struct quarry_core_range *range, uint64_t offset, uint64_t size);
+/* Bytes in live ranges, and how many these are. */
+uint64_t quarry_core_range_used(const struct quarry_core_range *range, uint64_t *live);
+/*
+ * A full audit: begin (NULL: no memory), steps of 32 ranges until one answers 0, end. It goes as
+ * far as the first step before which a range was changed; alone it is exact.
+ */
+struct quarry_core_range_audit;
+struct quarry_core_range_audit *quarry_core_range_audit_begin(struct quarry_core_range *range);
+int quarry_core_range_audit_step(struct quarry_core_range_audit *audit);
+void quarry_core_range_audit_end(struct quarry_core_range_audit *audit,
+				 struct quarry_core_audit *result);
 
 /* ---- up: reserves, for what must not fail ------------------------------------ */
 

@@ -71,10 +71,10 @@ TEST_F(BuddyAuditTest, SeesAHeadInsideABlock) {
 TEST_F(BuddyAuditTest, SeesTwoFreeBuddiesThatAreNotMerged) {
     // One free page 0 and page 1 allocated; its word says free.
     PageNumber pages[64];
-    ASSERT_EQ(buddy.alloc_pages(64, Zone::normal, pages), 64u);
+    ASSERT_EQ(buddy.alloc_blocks(Order{0}, 64, Zone::normal, pages), 64u);
     EXPECT_EQ(buddy.free(page(0), order(0)), Error::none);
     plant(1, word(PageState::free, 0, 0), "two free buddies are not merged");
-    buddy.free_pages(pages + 1, 63);
+    buddy.free_blocks(Order{0}, pages + 1, 63);
 }
 
 TEST_F(BuddyAuditTest, SeesAFreeBlockInNoList) {
@@ -93,7 +93,7 @@ TEST_F(BuddyAuditTest, SeesAFreeBlockInNoList) {
 TEST_F(BuddyAuditTest, SeesATornFreeList) {
     // Two free blocks of order 0 that are no buddies.
     PageNumber pages[64];
-    ASSERT_EQ(buddy.alloc_pages(64, Zone::normal, pages), 64u);
+    ASSERT_EQ(buddy.alloc_blocks(Order{0}, 64, Zone::normal, pages), 64u);
     EXPECT_EQ(buddy.free(page(0), order(0)), Error::none);
     EXPECT_EQ(buddy.free(page(2), order(0)), Error::none);
     PageDesc& newest = desc(2);
@@ -109,7 +109,7 @@ TEST_F(BuddyAuditTest, SeesATornFreeList) {
     newest.set_prev({0, 0});
     EXPECT_NE(audit(), "");
     newest.set_prev({PageDesc::kNoPage, 0});
-    buddy.free_pages(pages + 1, 1);
+    buddy.free_blocks(Order{0}, pages + 1, 1);
     for (u64 i = 3; i < 64; ++i) EXPECT_EQ(buddy.free(page(i), order(0)), Error::none);
 }
 
@@ -150,9 +150,9 @@ TEST_F(BuddyAuditTest, SeesAnIsolatedBlockInALiveRegion) {
     plant(value(*one), word(PageState::isolated, 0, 0), "a block is isolated, its region is not");
 }
 
-TEST_F(BuddyAuditTest, SeesACachedBlockOfMoreThanOnePage) {
-    const auto block = buddy.alloc(order(1));
-    plant(value(*block), word(PageState::cached, 1, 0), "a cached block has more than one page");
+TEST_F(BuddyAuditTest, SeesACachedBlockThatIsTooLargeForAMagazine) {
+    const auto block = buddy.alloc(order(4));
+    plant(value(*block), word(PageState::cached, 4, 0), "a cached block is too large for a magazine");
 }
 
 TEST_F(BuddyAuditTest, SeesAFreeBlockWithAnOwner) {

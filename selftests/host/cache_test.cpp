@@ -226,6 +226,63 @@ TEST_F(HeapTest, BulksAreWholeOrSayWhyNot) {
     EXPECT_EQ(heap->free_bulk(out.data(), g.done).done, g.done);
 }
 
+TEST_F(HeapTest, ABulkFreeOfMixedSizesStopsAtTheFirstWrongOne) {
+    make(256);
+    constexpr u64 kBase = u64{1} << 50;
+    const u64 sizes[] = {64, 8, 2048, 64, 64, 4096, 24, 100, 8192};
+    std::vector<u64> all;
+    for (int round = 0; round < 60; ++round) {
+        for (const u64 size : sizes) {
+            u64 one = 0;
+            const auto g = heap->alloc_bulk(size, 8, 1, &one, Context::may_sleep, Zone::normal, kBase);
+            ASSERT_EQ(g.done, 1u);
+            ASSERT_GE(one, kBase);
+            all.push_back(one);
+        }
+    }
+    verify();
+    for (const u64 wrong : {all[0] + 8, all[2] + 1, all[0] - 8 * kPageBytes * 1000, all[7] + 4096}) {
+        const std::vector<u64> some = {all[40], wrong, all[41]};
+        EXPECT_EQ(heap->free_bulk(some.data(), 3, kBase).done, 1u);
+        u64 again = 0;
+        EXPECT_EQ(heap->alloc_bulk(sizes[40 % 9], 8, 1, &again, Context::may_sleep, Zone::normal, kBase).done,
+                  1u);
+        all[40] = again;
+    }
+    const u32 n = static_cast<u32>(all.size());
+    const auto f = heap->free_bulk(all.data(), n, kBase);
+    EXPECT_EQ(f.done, n);
+    EXPECT_EQ(f.why, Error::none);
+    EXPECT_EQ(heap->free_bulk(all.data(), n, kBase).why, Error::already_free);
+    expect_fresh();
+}
+
+TEST_F(HeapTest, ADuplicateInTheMagazineEndsABulkOfTheFastHalf) {
+    make(64);
+    std::vector<Offset> out(8);
+    ASSERT_EQ(heap->alloc_bulk(64, 8, 8, out.data()).done, 8u);
+    ASSERT_EQ(heap->free_bulk(out.data(), 8).done, 8u);
+    // Somebody's race: the third that comes is live already.
+    const auto byte = [&](Offset o) -> LiveByte& {
+        ReadGuard<P> reader;
+        const PageDesc* desc = heap->buddy().find(PageNumber{o / kPageBytes});
+        return LiveBytes::byte_of(*PageDesc::slab<Slab<LiveBytes>>(desc->word()), o);
+    };
+    LiveBytes::set(byte(out[5]), out[5]);
+    std::vector<Offset> in(8);
+    {
+        PinGuard<P> pin;
+        ASSERT_EQ(heap->front().try_alloc_some(pin.cpu(), 64, 0, 8, in.data()), 2u);
+    }
+    EXPECT_EQ(in[0], out[7]);
+    EXPECT_EQ(in[1], out[6]);
+    ASSERT_EQ(heap->alloc_bulk(64, 8, 6, in.data() + 2).done, 6u);
+    EXPECT_EQ(std::count(in.begin(), in.end(), out[5]), 0);
+    EXPECT_EQ(P::take_corruptions().size(), 1u);
+    EXPECT_EQ(heap->free_bulk(in.data(), 8).done, 8u);
+    EXPECT_EQ(heap->free(out[5]), Error::none);
+}
+
 TEST_F(HeapTest, PagesComeByOrderAndByExactCount) {
     make(256);
     const auto block = heap->alloc_pages(Order{3});

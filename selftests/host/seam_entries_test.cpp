@@ -345,7 +345,7 @@ TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeC
     quarry_core_heap* heap = nullptr;
     ASSERT_EQ(quarry_core_heap_create(256, nullptr, &heap), QUARRY_OK);
     uint64_t offset = 0;
-    EXPECT_EQ(quarry_core_heap_alloc(heap, 64, 8, &offset, QUARRY_MAY_SLEEP),
+    EXPECT_EQ(quarry_core_heap_alloc(heap, 64, 8, QUARRY_CORE_NORMAL, &offset, QUARRY_MAY_SLEEP),
               QUARRY_E_UNINITIALISED);
     ASSERT_EQ(quarry_core_heap_add_region(heap, 0, 256, QUARRY_CORE_NORMAL), QUARRY_OK);
     {
@@ -353,7 +353,8 @@ TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeC
         EXPECT_EQ(quarry_core_heap_try_alloc(heap, cpu, 64), QUARRY_NO_OBJECT);
         quarry_os_unpin();
     }
-    ASSERT_EQ(quarry_core_heap_alloc(heap, 64, 8, &offset, QUARRY_MAY_SLEEP), QUARRY_OK);
+    ASSERT_EQ(quarry_core_heap_alloc(heap, 64, 8, QUARRY_CORE_NORMAL, &offset, QUARRY_MAY_SLEEP),
+              QUARRY_OK);
     EXPECT_EQ(quarry_core_heap_usable(heap, offset), 64u);
     const unsigned cpu = quarry_os_pin();
     EXPECT_TRUE(quarry_core_heap_try_free(heap, cpu, offset));
@@ -377,6 +378,100 @@ TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeC
     EXPECT_EQ(quarry_core_heap_remove_region(heap, 1), QUARRY_E_NOT_FOUND);
     EXPECT_EQ(quarry_core_heap_remove_region(heap, 0), QUARRY_OK);
     quarry_core_heap_destroy(heap);
+}
+
+TEST(SeamHeap, BlocksComeAndGoByTheFastHalvesAndEveryWrongFreeIsTheWholeCalls) {
+    quarry_core_heap* heap = nullptr;
+    ASSERT_EQ(quarry_core_heap_create(256, nullptr, &heap), QUARRY_OK);
+    ASSERT_EQ(quarry_core_heap_add_region(heap, 0, 256, QUARRY_CORE_NORMAL), QUARRY_OK);
+    for (unsigned order = 0; order <= 5; ++order) {
+        const bool cached = order <= 3;
+        uint64_t block = 0;
+        ASSERT_EQ(quarry_core_heap_alloc_pages(heap, 1u << order, order, QUARRY_CORE_NORMAL, &block,
+                                               QUARRY_MAY_SLEEP),
+                  QUARRY_OK);
+        const unsigned cpu = quarry_os_pin();
+        EXPECT_FALSE(quarry_core_heap_try_free_pages(heap, cpu, block + 8, order));
+        EXPECT_FALSE(quarry_core_heap_try_free_pages(heap, cpu, block, order + 1));
+        EXPECT_FALSE(quarry_core_heap_try_free_pages(heap, cpu, block, 256));
+        EXPECT_EQ(quarry_core_heap_try_free_pages(heap, cpu, block, order), cached);
+        EXPECT_FALSE(quarry_core_heap_try_free_pages(heap, cpu, block, order));
+        const uint64_t again = quarry_core_heap_try_pages(heap, cpu, order);
+        EXPECT_EQ(again, cached ? block : QUARRY_NO_OBJECT);
+        EXPECT_EQ(quarry_core_heap_try_pages(heap, cpu, 256), QUARRY_NO_OBJECT);
+        quarry_os_unpin();
+        EXPECT_EQ(quarry_core_heap_free_block(heap, block + 8, order), QUARRY_E_MISALIGNED);
+        EXPECT_EQ(quarry_core_heap_free_block(heap, block, order + 1), QUARRY_E_WRONG_SIZE);
+        EXPECT_EQ(quarry_core_heap_free_block(heap, block, 256), QUARRY_E_WRONG_SIZE);
+        const unsigned smaller = order ? order - 1 : 7;
+        EXPECT_EQ(quarry_core_heap_free_block(heap, block, smaller), QUARRY_E_WRONG_SIZE);
+        EXPECT_EQ(quarry_core_heap_free_block(heap, block, order), QUARRY_OK);
+        EXPECT_EQ(quarry_core_heap_free_block(heap, block, order), QUARRY_E_ALREADY_FREE);
+    }
+    quarry_core_audit audit{};
+    quarry_core_heap_verify(heap, 1, &audit);
+    EXPECT_EQ(audit.faults, 0u) << audit.first;
+    EXPECT_EQ(quarry_core_heap_remove_region(heap, 0), QUARRY_OK);
+    quarry_core_heap_destroy(heap);
+}
+
+TEST(SeamRange, RangesFitAreRefusedByTheirErrorsAndAuditedInSteps) {
+    quarry_core_pool_config config{};
+    config.kind = QUARRY_CORE_RANGE;
+    config.capacity = 1 << 20;
+    config.granule = 256;
+    config.max_ranges = 1000;
+    config.aligns[0] = 4096;
+    quarry_core_range* range = nullptr;
+    config.max_ranges = QUARRY_CORE_MAX_RANGES + 1;
+    EXPECT_EQ(quarry_core_range_create(&config, &range), QUARRY_E_TOO_LARGE);
+    config.max_ranges = 0;
+    EXPECT_EQ(quarry_core_range_create(&config, &range), QUARRY_E_INVALID);
+    config.max_ranges = 1000;
+    ASSERT_EQ(quarry_core_range_create(&config, &range), QUARRY_OK);
+    uint64_t offsets[1000], live = 0;
+    for (unsigned i = 0; i < 1000; ++i)
+        ASSERT_EQ(quarry_core_range_alloc(range, 1 + i, 1, &offsets[i]), QUARRY_OK);
+    uint64_t more = 0;
+    EXPECT_EQ(quarry_core_range_alloc(range, 1, 1, &more), QUARRY_E_OUT_OF_NODES);
+    EXPECT_EQ(quarry_core_range_free(range, offsets[999]), QUARRY_OK);
+    EXPECT_EQ(quarry_core_range_free(range, offsets[999]), QUARRY_E_ALREADY_FREE);
+    EXPECT_EQ(quarry_core_range_free(range, offsets[998] + 256), QUARRY_E_NOT_OBJECT);
+    EXPECT_EQ(quarry_core_range_free(range, 1), QUARRY_E_MISALIGNED);
+    EXPECT_EQ(quarry_core_range_free(range, 1 << 20), QUARRY_E_OUT_OF_RANGE);
+    EXPECT_EQ(quarry_core_range_alloc(range, 0, 1, &more), QUARRY_E_INVALID);
+    EXPECT_EQ(quarry_core_range_alloc(range, 8, 3, &more), QUARRY_E_INVALID);
+    EXPECT_EQ(quarry_core_range_alloc(range, (1 << 20) + 1, 1, &more), QUARRY_E_TOO_LARGE);
+    EXPECT_EQ(quarry_core_range_alloc(range, 1 << 20, 1, &more), QUARRY_E_POOL_FULL);
+    ASSERT_EQ(quarry_core_range_alloc(range, 5000, 4096, &offsets[999]), QUARRY_OK);
+    EXPECT_EQ(offsets[999] % 4096, 0u);
+    EXPECT_EQ(quarry_core_range_resize(range, offsets[999], 0), QUARRY_E_INVALID);
+    EXPECT_EQ(quarry_core_range_resize(range, offsets[999], 1 << 20), QUARRY_E_CANNOT_GROW);
+    EXPECT_EQ(quarry_core_range_resize(range, offsets[999], 100), QUARRY_OK);
+    EXPECT_GT(quarry_core_range_used(range, &live), 1000u * 256);
+    EXPECT_EQ(live, 1000u);
+    // Alone the audit goes to its end; a change between two steps ends it.
+    const auto audit = [&](bool change) {
+        auto* steps = quarry_core_range_audit_begin(range);
+        unsigned n = 0;
+        while (quarry_core_range_audit_step(steps)) {
+            if (++n == 3 && change) {
+                EXPECT_EQ(quarry_core_range_free(range, offsets[7]), QUARRY_OK);
+                EXPECT_EQ(quarry_core_range_alloc(range, 8, 1, &offsets[7]), QUARRY_OK);
+            }
+        }
+        quarry_core_audit result{};
+        quarry_core_range_audit_end(steps, &result);
+        EXPECT_EQ(result.faults, 0u) << result.first;
+        return n;
+    };
+    EXPECT_GT(audit(false), 30u);
+    EXPECT_EQ(audit(true), 3u);
+    for (const uint64_t offset : offsets)
+        EXPECT_EQ(quarry_core_range_free(range, offset), QUARRY_OK);
+    EXPECT_EQ(quarry_core_range_used(range, &live), 0u);
+    EXPECT_EQ(live, 0u);
+    quarry_core_range_destroy(range);
 }
 
 TEST(SeamClasses, TheListOfSizesAscendsFrom8To2048) {

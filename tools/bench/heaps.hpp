@@ -80,7 +80,7 @@ public:
 private:
     [[gnu::noinline]] void* alloc_slow(uint64_t size) {
         uint64_t offset;
-        if (quarry_core_heap_alloc(heap_, size, 8, &offset, QUARRY_MAY_SLEEP))
+        if (quarry_core_heap_alloc(heap_, size, 8, QUARRY_CORE_NORMAL, &offset, QUARRY_MAY_SLEEP))
             die("an allocation failed");
         return base_ + offset;
     }

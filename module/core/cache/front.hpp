@@ -94,6 +94,63 @@ public:
         return free_in<Sized>(cache, index, offset, words, size);
     }
 
+    // Up to n of a size from the loaded array, each with `base` added; answers how many. The
+    // entry that stands in front of the array ends it, or a duplicate, which stays.
+    u32 try_alloc_some(u64 cpu, u64 size, u64 base, u32 n, u64* out) {
+        CpuCache& cache = settled(this->cache(cpu));
+        if (size > kMaxSlot || !cache.enter()) [[unlikely]]
+            return 0;
+        const u64 place = front_detail::kPlaceOf[(size + 7) / 8];
+        Entry* top = cache.top(place).get();
+        u32 got = 0;
+        for (; got < n; ++got) {
+            const Entry& e = *(top - 1);
+            const u8 mark = e.live->load(std::memory_order_relaxed);
+            if (mark & kLive) [[unlikely]]
+                break;
+            e.live->store(mark + kLiveStep, std::memory_order_relaxed);
+            out[got] = e.offset + base;
+            --top;
+        }
+        cache.top(place).set(top);
+        cache.leave();
+        return got;
+    }
+
+    // Frees live slots of that region, of any class, `base` taken off each, up to the first that
+    // is none or finds its array full; answers how many.
+    u32 try_free_some(u64 cpu, const PageWords& words, u64 base, u32 n, const u64* objects) {
+        CpuCache& cache = settled(this->cache(cpu));
+        if (!cache.enter()) [[unlikely]]
+            return 0;
+        u64 place = place_of(kClasses);
+        Entry* top = cache.top(place).get();
+        u32 done = 0;
+        for (; done < n; ++done) {
+            const Offset offset = objects[done] - base;
+            const u64 index = offset / kPageBytes - words.bounds().first;
+            if (index >= words.bounds().pages) [[unlikely]]
+                break;
+            const u64 word = words.at(index).load(std::memory_order_acquire);
+            if (!word) [[unlikely]]
+                break;
+            if (PageWord::place(word) != place) [[unlikely]] {
+                cache.top(place).set(top);
+                place = PageWord::place(word);
+                top = cache.top(place).get();
+            }
+            LiveByte& live = PageWord::byte(word, place, offset);
+            if (live.load(std::memory_order_relaxed) != live_mark(offset) ||
+                top == cache.end(place)) [[unlikely]]
+                break;
+            LiveBytes::clear(live, offset);
+            *top++ = {offset, &live};
+        }
+        cache.top(place).set(top);
+        cache.leave();
+        return done;
+    }
+
 private:
     template <bool Sized>
     [[gnu::always_inline]] u32 free_in(CpuCache& cache, u64 index, Offset offset,

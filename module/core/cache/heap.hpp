@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
 // Heap: any size and alignment for drivers and hosts. Up to 2048 bytes from slabs through
-// per-CPU magazines, a page from the page cache, beyond that runs of pages.
+// per-CPU magazines, up to 8 pages from the page cache, beyond that runs of pages.
 //
 //   Heap<P> heap(max_pages, os);
 //   if (!ok(heap.init()) || !heap.add_region(PageNumber{0}, pages, Zone::normal)) return;
@@ -136,21 +136,29 @@ public:
         u32 done = 0;
         Error why = Error::none;
     };
-    // n objects of one size. A partial result says why no more.
+    // n objects of one size, `base` added to each offset. A partial result says why no more.
     Granted alloc_bulk(u64 size, u64 align, u32 n, Offset* out,
-                       Context context = Context::may_sleep, Zone zone = Zone::normal) {
+                       Context context = Context::may_sleep, Zone zone = Zone::normal,
+                       u64 base = 0) {
         Granted g;
         if (!ready_) return {0, Error::uninitialised};
         if (size == 0 || !is_power_of_two(align)) return {0, Error::invalid};
-        if (size <= kMaxSlot && align <= kMaxSlot) {
+        if (align == kGrain && zone == Zone::normal) {
+            PinGuard<P> pin;
+            g.done = front().try_alloc_some(pin.cpu(), size, base, n, out);
+        }
+        if (g.done == n) return g;
+        const u32 before = g.done;
+        if (size <= kMaxSlot && align <= kMaxSlot)
             g.why = take(class_in(class_of(size, align), zone), n, out, g.done, context);
-            return g;
-        }
-        for (; g.done < n; ++g.done) {
+        while (size > kMaxSlot || align > kMaxSlot) {
             const auto one = alloc(size, align, context, zone);
-            if (!one) return {g.done, one.error()};
-            out[g.done] = *one;
+            g.why = one.error();
+            if (!one) break;
+            out[g.done++] = *one;
+            if (g.done == n) break;
         }
+        for (u32 i = before; i < g.done; ++i) out[i] += base;
         return g;
     }
 
@@ -181,14 +189,21 @@ public:
         return done ? Error::none : free_sized_slow(offset, size);
     }
 
-    // In order; stops at the first that is refused.
-    Granted free_bulk(const Offset* offsets, u32 n) {
+    // In order, `base` taken off each; stops at the first that is refused.
+    Granted free_bulk(const u64* objects, u32 n, u64 base = 0) {
         Granted g;
-        for (; g.done < n; ++g.done) {
-            g.why = free(offsets[g.done]);
-            if (!ok(g.why)) break;
+        if (!ready_) return {0, Error::uninitialised};
+        for (;; ++g.done) {
+            {
+                PinGuard<P> pin;
+                g.done += front().try_free_some(pin.cpu(), front().home(), base, n - g.done,
+                                                objects + g.done);
+            }
+            if (g.done == n) return g;
+            // Not pinned: what the fast half leaves may take its time.
+            g.why = free(objects[g.done] - base);
+            if (!ok(g.why)) return g;
         }
-        return g;
     }
 
     // A slot goes straight home; for contexts that may take no lock, NMI too. Errors: those
@@ -235,29 +250,22 @@ public:
     // A block of 2^order pages, aligned to its size. Errors: as alloc.
     Result<Offset> alloc_pages(Order order, Zone zone = Zone::normal,
                                Context context = Context::may_sleep) {
-        return with_reclaim(context, [&] {
-            return value(order) == 0 ? pages_.alloc(zone) : buddy_.alloc(order, zone);
-        });
+        return with_reclaim(context, [&] { return pages_.alloc(order, zone); });
     }
     // Exactly n contiguous pages, the first at a multiple of 2^align. Errors: as alloc.
     Result<Offset> alloc_pages_exact(u64 n, Zone zone = Zone::normal,
                                      Context context = Context::may_sleep,
                                      Order align = Order{0}) {
-        return with_reclaim(context, [&] {
-            return n == 1 && value(align) == 0 ? pages_.alloc(zone)
-                                               : buddy_.alloc_exact(n, zone, align);
-        });
+        return with_reclaim(context, [&] { return pages_.alloc_exact(n, zone, align); });
     }
     // Errors: misaligned, and those of Buddy::free (wrong_size for another count).
     Error free_pages(Offset offset, Order order) {
         if (offset % kPageBytes) return Error::misaligned;
-        const PageNumber page{offset / kPageBytes};
-        return value(order) == 0 ? pages_.free(page) : buddy_.free(page, order);
+        return pages_.free(PageNumber{offset / kPageBytes}, order);
     }
     Error free_pages_exact(Offset offset, u64 n) {
         if (offset % kPageBytes) return Error::misaligned;
-        const PageNumber page{offset / kPageBytes};
-        return n == 1 ? pages_.free(page) : buddy_.free(page, n);
+        return pages_.free(PageNumber{offset / kPageBytes}, n);
     }
 
     // ---- upkeep; context: task ----
@@ -444,10 +452,7 @@ private:
         return fits ? free_place(offset, place) : Error::wrong_size;
     }
     Error free_place(Offset offset, Place& place) {
-        if (!place.slab) {
-            const PageNumber page{offset >> kPageShift};
-            return place.pages == 1 ? pages_.free(page) : buddy_.free_run(page).error();
-        }
+        if (!place.slab) return pages_.free_run(PageNumber{offset >> kPageShift});
         LiveBytes::clear(*place.live, offset);
         caches_.put(place.slab->class_index(), offset, place.live);
         return Error::none;

@@ -173,11 +173,6 @@ public:
         Region* region = regions_.find(value(page));
         return {region, region ? &region->desc(value(page)) : nullptr};
     }
-    // The same, but also null where the page is not in the largest region.
-    Found find_at_home(PageNumber page) const {
-        Region* region = regions_.home(value(page));
-        return {region, region ? &region->desc(value(page)) : nullptr};
-    }
     // The page of a descriptor, which the caller keeps from going (it holds the page).
     PageNumber number_of(const PageDesc& desc) const {
         const u64 word = desc.word();
@@ -235,16 +230,16 @@ public:
         return runs_.take(order, zone, wanted + lowest_bit(fitting));
     }
 
-    // Up to n single pages of this zone alone, at most 32 under one hold. Answers how many.
-    u32 alloc_pages(u32 n, Zone zone, PageNumber* out) {
+    // Up to n blocks of this zone alone, at most 32 under one hold. Answers how many.
+    u32 alloc_blocks(Order order, u32 n, Zone zone, PageNumber* out) {
         u32 got = 0;
         while (got < n) {
             const u32 stop = n - got < kStep ? n : got + kStep;
             Guard guard(lock_);
             for (; got < stop; ++got) {
-                const u32 fitting = runs_.lists.orders(zone);
+                const u32 fitting = runs_.lists.orders(zone) >> value(order);
                 if (!fitting) return got;
-                out[got] = runs_.take(Order{0}, zone, lowest_bit(fitting));
+                out[got] = runs_.take(order, zone, value(order) + lowest_bit(fitting));
                 note_slots(1);
             }
         }
@@ -315,7 +310,7 @@ public:
         }
         const u64 end = start + PageDesc::pages(word);
         if (pages > end - at) return Error::wrong_size;
-        if (end - start == 1 && !runs_.claim(region->desc(start), word)) return Error::already_free;
+        if (!runs_.claim(region->desc(start), word)) return Error::already_free;
         if (start < at) runs_.write_run(*region, start, at - start, false);
         if (at + pages < end) runs_.write_run(*region, at + pages, end - at - pages, true);
         runs_.release(*region, at, at + pages);
@@ -323,15 +318,15 @@ public:
         return Error::none;
     }
 
-    // Frees n single pages that the caller holds, at most 32 under one hold.
-    void free_pages(const PageNumber* pages, u32 n) {
+    // Frees n blocks that the caller holds, at most 32 under one hold.
+    void free_blocks(Order order, const PageNumber* blocks, u32 n) {
         for (u32 i = 0; i < n;) {
             const u32 stop = n - i < kStep ? n : i + kStep;
             ReadGuard<P> reader;
             Guard guard(lock_);
             for (; i < stop; ++i) {
-                if (Region* region = regions_.find(value(pages[i])))
-                    runs_.release_block(*region, value(pages[i]), 0);
+                if (Region* region = regions_.find(value(blocks[i])))
+                    runs_.release_block(*region, value(blocks[i]), value(order));
                 note_slots(1);
             }
         }
@@ -492,7 +487,7 @@ private:
         if (PageDesc::state(word) != PageState::run) return runs_.why_not_run(*region, value(first));
         const u64 length = PageDesc::pages(word);
         if (pages && pages != length) return Error::wrong_size;
-        if (length == 1 && !runs_.claim(desc, word)) return Error::already_free;
+        if (!runs_.claim(desc, word)) return Error::already_free;
         // A run of one block, as most are, needs no cover.
         if (const Order order = PageDesc::order(word); length == pages_of(order)) [[likely]]
             runs_.release_block(*region, value(first), value(order));

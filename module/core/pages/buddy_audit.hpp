@@ -12,8 +12,8 @@
 // that nothing has changed since the first step; with nobody else running that is so,
 // and the audit is exact.
 //
-// Slab makers and page caches write words without the lock. Cached and allocated single
-// pages look alike here. Of a block that is being marked or unmarked its first page says
+// Slab makers and page caches write words without the lock. Cached and allocated blocks
+// look alike here. Of a block that is being marked or unmarked its first page says
 // `run`, others may name the slab: that is a fault unless a marking is in flight, or began
 // while we looked (marks_). A block whose first page names a slab is all slab (buddy.hpp).
 //
@@ -186,7 +186,7 @@ private:
             return run_block(region, page, start, run, order);
         }
         case PageState::cached:
-            return expect(order == 0, "a cached block has more than one page", page);
+            return expect(order <= kMostClaimed, "a cached block is too large for a magazine", page);
         case PageState::isolated:
             return expect(region.state != RegionState::live,
                           "a block is isolated, its region is not", page);

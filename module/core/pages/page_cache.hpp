@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
-// PageCache: single pages in per-CPU magazines over a buddy, for one zone. Allocation and
-// free take no lock while the magazine serves; refill and flush move half a magazine
-// under one hold of the buddy's lock.
+// PageCache: pages and small blocks in per-CPU magazines over a buddy, for one zone. Allocation
+// and free of up to 2^3 pages take no lock while the magazine of their order serves; refill and
+// flush move half of it, about 32 pages, under one hold of the buddy's lock. Larger orders are
+// the buddy's.
 //
-// The page's own word is the authority; an entry of a magazine is but a hint where a
-// cached page may be found. So a second free is an error at the call, and a magazine can
+// The word of a block's first page is the authority; an entry of a magazine is but a hint where
+// a cached block may be found. So a second free is an error at the call, and a magazine can
 // be drained from any CPU, in any context, without stopping its owner.
 //
 //   word           transition              made by                     order, pairs with
@@ -17,12 +18,12 @@
 //                  page -> none            its CPU, before cached->run relaxed
 //                  page -> none            drain: CAS, after cached->run and before the
 //                                          page goes to the buddy      relaxed
-//   count          its CPU alone           relaxed; anyone reads it as a hint
+//   count[order]   its CPU alone           relaxed; anyone reads it as a hint
 //   turn           even -> odd -> even     its CPU: enter, leave       release, audit's acquire
 //
-// While a page is cached, some slot names it, or its CPU is about to: a slot loses a page
-// only to somebody who then finds the word changed, or changes it. A drain beside a flush
-// may leave behind a slot whose page is not cached, or is cached elsewhere: whoever takes
+// While a block is cached, some slot of its order names it, or its CPU is about to: a slot loses
+// a block only to somebody who then finds the word changed, or changes it. A drain beside a flush
+// may leave behind a slot whose block is not cached, or is cached elsewhere: whoever takes
 // it loses the CAS and takes the next, or wins it and is right. Such slots count for nothing.
 //
 // An odd `turn` keeps an interrupt on the same CPU out of a half-made change: it then goes to
@@ -30,11 +31,13 @@
 //
 //   Buddy<P> buddy(max_pages);
 //   PageCache<P> cache(buddy);
-//   if (ok(cache.init()) && buddy.add_region(PageNumber{0}, pages, Zone::normal, nullptr))
+//   if (ok(cache.init()) && buddy.add_region(PageNumber{0}, pages, Zone::normal, nullptr)) {
 //       if (const auto page = cache.alloc()) (void)cache.free(*page);
+//       if (const auto block = cache.alloc(Order{3})) (void)cache.free(*block, Order{3});
+//   }
 //
 // Context: any; pins by itself. Costs: O(1) with one locked instruction while the magazine
-// serves, 0.5 KiB a CPU. (Magazines: Bonwick and Adams 2001; half at a time, so that a
+// serves, 1 KiB a CPU. (Magazines: Bonwick and Adams 2001; half at a time, so that a
 // mix of alloc and free at the border moves no batch each time.)
 #pragma once
 
@@ -45,8 +48,10 @@ namespace quarry {
 template <Platform P, unsigned PageShift = 12>
 class PageCache {
 public:
-    static constexpr u32 kCapacity = 62;  // 8 cache lines with the header
-    static constexpr u32 kHalf = kCapacity / 2;
+    // Orders that are cached, and how many blocks of each: about 64 pages.
+    static constexpr u32 kOrdersCached = kMostClaimed + 1;
+    static constexpr u32 kCapacityOf[kOrdersCached] = {62, 30, 16, 8};
+    static constexpr u32 kCapacity = kCapacityOf[0];
 
     explicit PageCache(Buddy<P, PageShift>& buddy, Zone zone = Zone::normal)
         : buddy_(buddy), zone_(zone) {}
@@ -71,36 +76,94 @@ public:
         return Error::none;
     }
 
-    // One page. What is cached anywhere serves before pool_full. Errors: as Buddy::alloc.
-    Result<PageNumber> alloc(Zone zone = Zone::normal) {
-        if (zone == zone_ && magazines_) [[likely]] {
-            const PageNumber page = take_newest(magazines_[P::pin()]);
+    // One page, or a block. What is cached anywhere serves before pool_full. Errors: as
+    // Buddy::alloc.
+    Result<PageNumber> alloc(Zone zone = Zone::normal) { return alloc(Order{0}, zone); }
+    Result<PageNumber> alloc(Order order, Zone zone = Zone::normal) {
+        if (zone == zone_) [[likely]] {
+            const PageNumber page = try_alloc(P::pin(), order);
             P::unpin();
-            if (page != kNone) [[likely]]
+            if (page != kNoPage) [[likely]]
                 return page;
         }
-        return alloc_slow(zone);
+        return alloc_slow(order, zone);
     }
 
-    // Frees one page. Errors: those of Buddy::free for order 0.
-    Error free(PageNumber page) {
-        if (magazines_) [[likely]] {
-            const bool done = give(magazines_[P::pin()], page);
-            P::unpin();
-            if (done) [[likely]]
-                return Error::none;
+    // Exactly `pages` contiguous pages, the first at a multiple of 2^align: a cached block, if one
+    // is of that size. Errors: as Buddy::alloc_exact.
+    Result<PageNumber> alloc_exact(u64 pages, Zone zone = Zone::normal, Order align = Order{0}) {
+        if (is_cached_size(pages) && pages >= pages_of(align))
+            if (const auto block = alloc(order_for(pages), zone)) return *block;
+        return buddy_.alloc_exact(pages, zone, align);
+    }
+
+    // Frees what alloc has given. Errors: those of Buddy::free.
+    Error free(PageNumber page, Order order = Order{0}) { return free_as(page, order, As::block); }
+    // Frees pages of one run. Errors: as Buddy::free of so many.
+    Error free(PageNumber first, u64 pages) {
+        if (!is_cached_size(pages)) return buddy_.free(first, pages);
+        return free_as(first, order_for(pages), As::part);
+    }
+    // Frees a whole run by its start. Errors: as Buddy::free_run.
+    Error free_run(PageNumber first) {
+        u64 pages = 0;
+        {
+            PinGuard<P> pin;
+            if (const auto found = buddy_.run_pages(first)) pages = *found;
         }
-        return free_slow(page);
+        if (!is_cached_size(pages)) return buddy_.free_run(first).error();
+        return free_as(first, order_for(pages), As::run);
     }
 
-    // Gives every cached page back to the buddy, from whatever CPU; answers how many.
+    // The fast halves, for a caller that is pinned on `cpu`: by this CPU's magazine, without a
+    // lock; kNoPage, false: nothing has happened, and alloc, free do it or say why not.
+    static constexpr PageNumber kNoPage{~u64{0}};
+    [[gnu::always_inline]] PageNumber try_alloc(u64 cpu, Order order) {
+        if (!magazines_ || value(order) >= kOrdersCached) [[unlikely]]
+            return kNoPage;
+        Magazine& m = magazines_[cpu];
+        const u64 entered = m.enter();
+        if (!entered) [[unlikely]]
+            return kNoPage;
+        PageNumber page = kNoPage;
+        if (const u32 n = m.count_now(order)) [[likely]] {
+            auto& slot = m.slots(order)[n - 1];
+            const PageNumber newest{slot.load(std::memory_order_relaxed)};
+            slot.store(kEmpty, std::memory_order_relaxed);
+            m.set_count(order, n - 1);
+            if (claim(newest, order)) [[likely]]
+                page = newest;
+        }
+        m.leave(entered);
+        return page;
+    }
+    [[gnu::always_inline]] bool try_free(u64 cpu, PageNumber page, Order order) {
+        if (!magazines_ || value(order) >= kOrdersCached) [[unlikely]]
+            return false;
+        const auto [region, desc] = buddy_.find_with_region(page);
+        if (!region || region->zone != zone_) [[unlikely]]
+            return false;
+        Magazine& m = magazines_[cpu];
+        const u64 entered = m.enter();
+        if (!entered) [[unlikely]]
+            return false;
+        const u32 n = m.count_now(order);
+        u64 run = run_word(region->id, order);
+        const bool done = n != capacity(order) && desc->change(run, cached_word(region->id, order));
+        if (done) [[likely]]
+            m.push(order, n, page);
+        m.leave(entered);
+        return done;
+    }
+
+    // Gives every cached block back to the buddy, from whatever CPU; answers how many pages.
     u64 drain() {
         u64 given = 0;
         for (u32 cpu = 0; cpu < cpus_; ++cpu) given += drain(magazines_[cpu]);
         return given;
     }
 
-    // Cached pages that magazines name: exact at rest, a hint beside running calls (a page
+    // Cached pages that magazines name: exact at rest, a hint beside running calls (a block
     // that two slots name counts twice). O(CPUs).
     u64 count() const {
         u64 pages = 0;
@@ -110,7 +173,7 @@ public:
     }
     u64 meta_bytes() const { return cpus_ * sizeof(Magazine); }
 
-    // Audits the buddy and the magazines: some slot names every cached page. The count is
+    // Audits the buddy and the magazines: some slot names every cached block. The count is
     // compared only if no page moved from the first step to the last. Context: task.
     BuddyCensus verify(Audit& audit) const {
         bool still = true;
@@ -119,7 +182,9 @@ public:
         u64 named = 0;
         for (u32 cpu = 0; cpu < cpus_; ++cpu) {
             const Magazine& m = magazines_[cpu];
-            audit.expect(m.count_now() <= kCapacity, "a magazine of pages is overfull", 0);
+            for (u32 o = 0; o < kOrdersCached; ++o)
+                audit.expect(m.count_now(order_of(o)) <= kCapacityOf[o],
+                             "a magazine of pages is overfull", 0);
             named += named_by(m);
             P::breathe();
         }
@@ -130,24 +195,37 @@ public:
     }
 
 private:
-    static constexpr u64 kEmpty = ~u64{0};
-    static constexpr PageNumber kNone{kEmpty};
+    static constexpr u64 kEmpty = value(kNoPage);
+    static constexpr u32 kMostHalf = kCapacity / 2;
 
-    static constexpr u64 run_word(u32 region) {
-        return PageDesc::make(PageState::run, Order{0}, region, 1);
+    static constexpr Order order_of(u32 o) { return Order{static_cast<u8>(o)}; }
+    static u32 capacity(Order order) { return kCapacityOf[value(order)]; }
+    static bool is_cached_size(u64 pages) {
+        return is_power_of_two(pages) && pages <= pages_of(Order{kMostClaimed});
     }
-    static constexpr u64 cached_word(u32 region) {
-        return PageDesc::make(PageState::cached, Order{0}, region);
+    static Order order_for(u64 pages) { return order_of(lowest_bit(pages)); }
+
+    // What is freed, should the buddy have to do it.
+    enum class As : u8 { block, part, run };
+
+    static u64 run_word(u32 region, Order order) {
+        return PageDesc::make(PageState::run, order, region, pages_of(order));
+    }
+    static u64 cached_word(u32 region, Order order) {
+        return PageDesc::make(PageState::cached, order, region);
     }
     // On its way to the buddy: a second free finds it cached, and no alloc takes it.
-    static constexpr u64 leaving_word(u32 region) {
-        return PageDesc::make(PageState::cached, Order{0}, region, 1);
+    static u64 leaving_word(u32 region, Order order) {
+        return PageDesc::make(PageState::cached, order, region, 1);
     }
 
     struct alignas(64) Magazine {
         std::atomic<u64> turn{0};
-        std::atomic<u64> count{0};
-        std::atomic<u64> slot[kCapacity];
+        std::atomic<u32> count[kOrdersCached] = {};
+        std::atomic<u64> slot[116];
+        static constexpr u8 kFirst[kOrdersCached] = {0, 62, 92, 108};
+        static_assert(kFirst[3] + kCapacityOf[3] == 116 && kFirst[2] + kCapacityOf[2] == kFirst[3] &&
+                      kFirst[1] + kCapacityOf[1] == kFirst[2] && kCapacityOf[0] == kFirst[1]);
 
         Magazine() {
             for (auto& s : slot) s.store(kEmpty, std::memory_order_relaxed);
@@ -163,16 +241,21 @@ private:
             return t + 1;
         }
         void leave(u64 entered) { turn.store(entered + 1, std::memory_order_release); }
-        u32 count_now() const {
-            return static_cast<u32>(count.load(std::memory_order_relaxed));
+        // Those of an order, the oldest first.
+        std::atomic<u64>* slots(Order order) { return &slot[kFirst[value(order)]]; }
+        const std::atomic<u64>* slots(Order order) const { return &slot[kFirst[value(order)]]; }
+        u32 count_now(Order order) const {
+            return count[value(order)].load(std::memory_order_relaxed);
         }
-        void set_count(u32 n) { count.store(n, std::memory_order_relaxed); }
-        void push(u32 n, PageNumber page) {
-            slot[n].store(value(page), std::memory_order_release);
-            set_count(n + 1);
+        void set_count(Order order, u32 n) {
+            count[value(order)].store(n, std::memory_order_relaxed);
+        }
+        void push(Order order, u32 n, PageNumber page) {
+            slots(order)[n].store(value(page), std::memory_order_release);
+            set_count(order, n + 1);
         }
     };
-    static_assert(sizeof(Magazine) == 512);
+    static_assert(sizeof(Magazine) == 960);
 
     // How often a magazine was changed; not `still` when one is being changed.
     u64 moves(bool& still) const {
@@ -186,167 +269,159 @@ private:
         }
         return sum;
     }
-    u32 named_by(const Magazine& m) const {
-        u32 pages = 0;
-        for (const auto& slot : m.slot) {
-            if (slot.load(std::memory_order_relaxed) == kEmpty) continue;
-            ReadGuard<P> reader;
-            const u64 page = slot.load(std::memory_order_acquire);
-            const PageDesc* desc = page == kEmpty ? nullptr : buddy_.find(PageNumber{page});
-            pages += desc && desc->state() == PageState::cached;
+    u64 named_by(const Magazine& m) const {
+        u64 pages = 0;
+        for (u32 o = 0; o < kOrdersCached; ++o) {
+            for (u32 i = 0; i < kCapacityOf[o]; ++i) {
+                const auto& slot = m.slots(order_of(o))[i];
+                if (slot.load(std::memory_order_relaxed) == kEmpty) continue;
+                ReadGuard<P> reader;
+                const u64 page = slot.load(std::memory_order_acquire);
+                const PageDesc* desc = page == kEmpty ? nullptr : buddy_.find(PageNumber{page});
+                const u64 word = desc ? desc->word() : 0;
+                if (PageDesc::state(word) == PageState::cached && PageDesc::order(word) == order_of(o))
+                    pages += pages_of(order_of(o));
+            }
         }
         return pages;
     }
 
-    // ---- the fast halves: the newest slot, the home region, no call; else nothing ----
-
-    // Pinned. kNone: the slow half is needed.
-    PageNumber take_newest(Magazine& m) {
-        const u64 entered = m.enter();
-        if (!entered) [[unlikely]]
-            return kNone;
-        PageNumber page = kNone;
-        if (const u32 n = m.count_now()) [[likely]] {
-            const PageNumber newest{m.slot[n - 1].load(std::memory_order_relaxed)};
-            const auto [region, desc] = buddy_.find_at_home(newest);
-            if (region) [[likely]] {
-                m.slot[n - 1].store(kEmpty, std::memory_order_relaxed);
-                m.set_count(n - 1);
-                if (claim(*region, *desc)) [[likely]]
-                    page = newest;
-            }
-        }
-        m.leave(entered);
-        return page;
-    }
-    // Pinned. False: the slow half is needed.
-    bool give(Magazine& m, PageNumber page) {
-        const auto [region, desc] = buddy_.find_at_home(page);
-        if (!region || region->zone != zone_) [[unlikely]]
-            return false;
-        const u64 entered = m.enter();
-        if (!entered) [[unlikely]]
-            return false;
-        const u32 n = m.count_now();
-        u64 run = run_word(region->id);
-        const bool done = n != kCapacity && desc->change(run, cached_word(region->id));
-        if (done) [[likely]]
-            m.push(n, page);
-        m.leave(entered);
-        return done;
-    }
-
-    [[gnu::noinline]] Result<PageNumber> alloc_slow(Zone zone) {
-        if (zone == zone_ && magazines_) {
+    [[gnu::noinline]] Result<PageNumber> alloc_slow(Order order, Zone zone) {
+        if (zone == zone_ && magazines_ && value(order) < kOrdersCached) {
             PinGuard<P> pin;
             Magazine& m = magazines_[pin.cpu()];
             if (const u64 entered = m.enter()) {
-                const PageNumber page = m.count_now() || refill(m) ? pop(m) : kNone;
+                const PageNumber page =
+                    m.count_now(order) || refill(m, order) ? pop(m, order) : kNoPage;
                 m.leave(entered);
-                if (page != kNone) return page;
+                if (page != kNoPage) return page;
             }
         }
-        auto page = buddy_.alloc(Order{0}, zone);
-        if (!page && page.error() == Error::pool_full && drain()) page = buddy_.alloc(Order{0}, zone);
+        auto page = buddy_.alloc(order, zone);
+        if (!page && page.error() == Error::pool_full && drain()) page = buddy_.alloc(order, zone);
         return page;
     }
-    [[gnu::noinline]] Error free_slow(PageNumber page) {
+    Error free_as(PageNumber page, Order order, As as) {
+        const bool done = try_free(P::pin(), page, order);
+        P::unpin();
+        if (done) [[likely]]
+            return Error::none;
+        return free_slow(page, order, as);
+    }
+    Error free_in_buddy(PageNumber page, Order order, As as) {
+        switch (as) {
+        case As::part: return buddy_.free(page, pages_of(order));
+        case As::run: return buddy_.free_run(page).error();
+        default: return buddy_.free(page, order);
+        }
+    }
+    [[gnu::noinline]] Error free_slow(PageNumber page, Order order, As as) {
+        if (!magazines_ || value(order) >= kOrdersCached) return free_in_buddy(page, order, as);
         PinGuard<P> pin;
         const auto [region, found] = buddy_.find_with_region(page);
-        if (!region || region->zone != zone_ || !magazines_) return buddy_.free(page, Order{0});
+        if (!region || region->zone != zone_) return free_in_buddy(page, order, as);
         PageDesc& desc = *found;
         u64 word = desc.word();
         Magazine& m = magazines_[pin.cpu()];
-        const u64 entered = word == run_word(region->id) ? m.enter() : 0;
-        if (!entered) return buddy_.free(page, Order{0});
+        const u64 entered = word == run_word(region->id, order) ? m.enter() : 0;
+        if (!entered) return free_in_buddy(page, order, as);
         Error e = Error::none;
-        if (m.count_now() == kCapacity) flush(m);
-        if (desc.change(word, cached_word(region->id)))
-            m.push(m.count_now(), page);
+        if (m.count_now(order) == capacity(order)) flush(m, order);
+        if (desc.change(word, cached_word(region->id, order)))
+            m.push(order, m.count_now(order), page);
         else
             e = Error::already_free;  // somebody else's free won
         m.leave(entered);
         return e;
     }
 
-    // The newest page that is still ours; kNone when there is none.
-    PageNumber pop(Magazine& m) {
-        for (u32 n = m.count_now(); n-- > 0;) {
-            const u64 page = m.slot[n].load(std::memory_order_relaxed);
-            m.slot[n].store(kEmpty, std::memory_order_relaxed);
-            m.set_count(n);
-            if (page != kEmpty && claim(PageNumber{page})) return PageNumber{page};
+    // The newest block that is still ours; kNoPage when there is none.
+    PageNumber pop(Magazine& m, Order order) {
+        for (u32 n = m.count_now(order); n-- > 0;) {
+            auto& slot = m.slots(order)[n];
+            const u64 page = slot.load(std::memory_order_relaxed);
+            slot.store(kEmpty, std::memory_order_relaxed);
+            m.set_count(order, n);
+            if (page != kEmpty && claim(PageNumber{page}, order)) return PageNumber{page};
         }
-        return kNone;
+        return kNoPage;
     }
 
     // cached -> run, by one of several. As a reader.
-    bool claim(PageNumber page) {
+    bool claim(PageNumber page, Order order) {
         const auto [region, desc] = buddy_.find_with_region(page);
-        return region && claim(*region, *desc);
-    }
-    static bool claim(const Region& region, PageDesc& desc) {
-        u64 cached = cached_word(region.id);
-        if (!desc.change(cached, run_word(region.id))) return false;
-        desc.run().next = desc.run().prev = 0;
+        if (!region) [[unlikely]]
+            return false;
+        u64 cached = cached_word(region->id, order);
+        if (!desc->change(cached, run_word(region->id, order))) [[unlikely]]
+            return false;
+        desc->run().next = desc->run().prev = 0;
         return true;
     }
 
-    bool claim_leaving(PageNumber page) {
-        const Region* region = buddy_.region_of(page);
+    bool claim_leaving(PageNumber page, Order order) {
+        const auto [region, desc] = buddy_.find_with_region(page);
         if (!region) return false;
-        u64 cached = cached_word(region->id);
-        return buddy_.find(page)->change(cached, leaving_word(region->id));
+        u64 cached = cached_word(region->id, order);
+        return desc->change(cached, leaving_word(region->id, order));
     }
 
-    bool refill(Magazine& m) {
-        PageNumber fresh[kHalf];
-        const u32 n = buddy_.alloc_pages(kHalf, zone_, fresh);
+    bool refill(Magazine& m, Order order) {
+        PageNumber fresh[kMostHalf];
+        const u32 n = buddy_.alloc_blocks(order, capacity(order) / 2, zone_, fresh);
         for (u32 i = n; i-- > 0;) {  // the first one is popped first
-            PageDesc* desc = buddy_.find(fresh[i]);
-            if (!desc) continue;
-            // A stale free may have been quicker: then the page is cached, or free, already.
-            const u32 region = PageDesc::region(desc->word());
-            u64 run = run_word(region);
-            if (desc->change(run, cached_word(region))) m.push(m.count_now(), fresh[i]);
+            const auto [region, desc] = buddy_.find_with_region(fresh[i]);
+            if (!region) continue;
+            // A stale free may have been quicker: then the block is cached, or free, already.
+            u64 run = run_word(region->id, order);
+            if (desc->change(run, cached_word(region->id, order)))
+                m.push(order, m.count_now(order), fresh[i]);
         }
         return n != 0;
     }
 
     // The older half goes; the newer one moves down.
-    void flush(Magazine& m) {
-        PageNumber old[kHalf];
+    void flush(Magazine& m, Order order) {
+        PageNumber old[kMostHalf];
+        auto* const slots = m.slots(order);
+        const u32 half = capacity(order) / 2;
         u32 n = 0;
-        for (u32 i = 0; i < kHalf; ++i) {
-            const u64 page = m.slot[i].load(std::memory_order_relaxed);
-            if (page != kEmpty && claim_leaving(PageNumber{page})) old[n++] = PageNumber{page};
+        for (u32 i = 0; i < half; ++i) {
+            const u64 page = slots[i].load(std::memory_order_relaxed);
+            if (page != kEmpty && claim_leaving(PageNumber{page}, order)) old[n++] = PageNumber{page};
         }
-        for (u32 i = kHalf; i < kCapacity; ++i) {
-            const u64 page = m.slot[i].load(std::memory_order_relaxed);
-            m.slot[i - kHalf].store(page, std::memory_order_release);
-            m.slot[i].store(kEmpty, std::memory_order_relaxed);
+        for (u32 i = half; i < capacity(order); ++i) {
+            const u64 page = slots[i].load(std::memory_order_relaxed);
+            slots[i - half].store(page, std::memory_order_release);
+            slots[i].store(kEmpty, std::memory_order_relaxed);
         }
-        m.set_count(kCapacity - kHalf);
-        buddy_.free_pages(old, n);
+        m.set_count(order, capacity(order) - half);
+        buddy_.free_blocks(order, old, n);
     }
 
-    u32 drain(Magazine& m) {
+    u64 drain(Magazine& m) {
         drains_.fetch_add((u64{1} << 32) + 1, std::memory_order_acq_rel);
-        PageNumber pages[kHalf];
+        u64 given = 0;
+        for (u32 o = 0; o < kOrdersCached; ++o) given += drain(m, order_of(o)) * pages_of(order_of(o));
+        drains_.fetch_sub(1, std::memory_order_release);
+        return given;
+    }
+    u32 drain(Magazine& m, Order order) {
+        PageNumber blocks[kMostHalf];
         u32 given = 0;
-        for (u32 i = 0; i < kCapacity;) {
+        for (u32 i = 0; i < capacity(order);) {
             ReadGuard<P> reader;
             u32 n = 0;
-            for (; i < kCapacity && n < kHalf; ++i) {
-                u64 page = m.slot[i].load(std::memory_order_acquire);
-                if (page == kEmpty || !claim_leaving(PageNumber{page})) continue;
-                pages[n++] = PageNumber{page};
-                m.slot[i].compare_exchange_strong(page, kEmpty, std::memory_order_relaxed);
+            for (; i < capacity(order) && n < kMostHalf; ++i) {
+                auto& slot = m.slots(order)[i];
+                u64 page = slot.load(std::memory_order_acquire);
+                if (page == kEmpty || !claim_leaving(PageNumber{page}, order)) continue;
+                blocks[n++] = PageNumber{page};
+                slot.compare_exchange_strong(page, kEmpty, std::memory_order_relaxed);
             }
-            buddy_.free_pages(pages, n);
+            buddy_.free_blocks(order, blocks, n);
             given += n;
         }
-        drains_.fetch_sub(1, std::memory_order_release);
         return given;
     }
 

@@ -10,18 +10,19 @@
 //   free       region, order          buddy, lock, release       anyone, acquire
 //   run        region, order, pages   buddy, lock, release       anyone, acquire
 //   run_part   region, order          buddy, lock, release       anyone, acquire
-//   cached     region                 page cache, CAS            anyone, acquire
+//   cached     region, order          page cache, CAS            anyone, acquire
 //   slab       Slab*                  slab maker, release        anyone, acquire: sees the
 //                                                                whole slab header
 //   isolated   region, order          buddy, lock, release       anyone, acquire
 //
 //   transition                     made by, how
 //   free -> run, run_part, body    alloc, under the buddy's lock
-//   run -> free, body              free, under the buddy's lock; by CAS where the run is one
-//                                  page, because a page cache may claim it at the same time
+//   run -> free, body              free, under the buddy's lock. Where the run has no more than
+//                                  2^kMostClaimed pages a page cache may claim it at the same
+//                                  time: so it is claimed first, by CAS
 //   run <-> run_part, body         free of a part of a run, under the buddy's lock
-//   run -> cached                  free to a page cache: CAS, one of several frees wins
-//   cached -> run                  the page cache that holds the page, pinned
+//   run -> cached                  free of one block to a page cache: CAS, one of several wins
+//   cached -> run                  the page cache that holds the block, pinned
 //   cached, 0 -> cached, 1 page    a page cache that gives it back: nobody may claim it any more
 //   run, body <-> slab             the owner of the block: mark, unmark (buddy.hpp)
 //   free <-> isolated              isolate, restore, under the buddy's lock
@@ -42,13 +43,17 @@
 
 namespace quarry {
 
+// The largest order of blocks that page caches hold.
+inline constexpr unsigned kMostClaimed = 3;
+
 enum class PageState : u8 { body, free, run, run_part, cached, slab, isolated };
 
 class PageDesc {
 public:
     static constexpr u64 kStateMask = 7;
+    static constexpr u64 kClaimed = 8;  // a run that is being freed
 
-    // ---- the word: state 0..2, order 8..15, region 16..31, pages 32..63 ----
+    // ---- the word: state 0..2, claimed 3, order 8..15, region 16..31, pages 32..63 ----
     u64 word() const { return word_.load(std::memory_order_acquire); }
     static PageState state(u64 word) { return static_cast<PageState>(word & kStateMask); }
     static Order order(u64 word) { return Order{static_cast<u8>(word >> 8)}; }

@@ -48,10 +48,11 @@ public:
         }
     }
 
-    // A run of one page may be claimed by a page cache at this moment: one of us wins.
+    // A page cache may claim a run of so few pages at this moment: one of us wins. Readers see
+    // the run until it is rewritten.
     static bool claim(PageDesc& desc, u64 word) {
-        const u64 body = PageDesc::make(PageState::body, Order{0}, PageDesc::region(word));
-        return desc.change(word, body);
+        return PageDesc::pages(word) > pages_of(Order{kMostClaimed}) ||
+               desc.change(word, word | PageDesc::kClaimed);
     }
 
     // The newest free block of order `found` becomes a run of one block.
@@ -115,7 +116,7 @@ public:
         }
         // Large enough, aligned by luck: orders below `safe` exist here only if align > needed.
         // Or half large enough, and what follows is free as well.
-        const unsigned low = pages == u64{1} << needed ? needed : needed - 1;
+        const unsigned low = needed ? needed - 1 : 0;
         for (unsigned order = safe; order-- > low;) {
             unsigned probes = kProbes;
             for (PageDesc* d = lists.head(zone, order); d && probes; d = lists.next(*d), --probes) {

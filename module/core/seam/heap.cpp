@@ -15,6 +15,10 @@ using KHeap = Heap<KernelPlatform>;
 HeapFront<KernelPlatform>& front(quarry_core_heap* heap) {
     return *reinterpret_cast<HeapFront<KernelPlatform>*>(heap);
 }
+using KPages = PageCache<KernelPlatform>;
+
+// One too large stays so.
+Order order_of(unsigned order) { return Order{static_cast<u8>(order < kOrders ? order : kOrders)}; }
 KHeap& of(quarry_core_heap* heap) { return *static_cast<KHeap*>(front(heap).owner()); }
 
 }  // namespace
@@ -53,8 +57,9 @@ uint64_t quarry_core_heap_free_in(quarry_core_heap* heap, uint64_t first_page) {
 }
 
 int quarry_core_heap_alloc(quarry_core_heap* heap, uint64_t size, uint64_t align,
-                           uint64_t* offset, quarry_context context) {
-    const auto object = of(heap).alloc(size, align, static_cast<Context>(context));
+                           quarry_core_zone zone, uint64_t* offset, quarry_context context) {
+    const auto object =
+        of(heap).alloc(size, align, static_cast<Context>(context), static_cast<Zone>(zone));
     if (!object) return to_seam(object.error());
     *offset = *object;
     return QUARRY_OK;
@@ -76,16 +81,6 @@ int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned long cpu, uint64_
     return static_cast<int>(front(heap).try_free(cpu, offset, front(heap).home()));
 }
 
-int quarry_core_heap_alloc_zone(quarry_core_heap* heap, uint64_t size, uint64_t align,
-                                quarry_core_zone zone, uint64_t* offset,
-                                quarry_context context) {
-    const auto object =
-        of(heap).alloc(size, align, static_cast<Context>(context), static_cast<Zone>(zone));
-    if (!object) return to_seam(object.error());
-    *offset = *object;
-    return QUARRY_OK;
-}
-
 uint64_t quarry_core_heap_slot_bytes(uint64_t size, uint64_t align) {
     if (size == 0 || !is_power_of_two(align) || size > kMaxSlot || align > kMaxSlot) return 0;
     return kSizeClasses[class_of(size, align)].slot_bytes;
@@ -95,29 +90,16 @@ int quarry_core_heap_alloc_bulk(quarry_core_heap* heap, uint64_t size, uint64_t 
                                 uint32_t count, uint64_t* objects, uint32_t* done,
                                 quarry_context context) {
     const auto granted = of(heap).alloc_bulk(size, kGrain, count, objects,
-                                             static_cast<Context>(context));
-    for (u32 i = 0; i < granted.done; ++i) objects[i] += base;
+                                             static_cast<Context>(context), Zone::normal, base);
     *done = granted.done;
     return to_seam(granted.why);
 }
 
 int quarry_core_heap_free_bulk(quarry_core_heap* heap, uint64_t base, uint32_t count,
                                const uint64_t* objects, uint32_t* done) {
-    for (u32 i = 0; i < count; ++i) {
-        {
-            PinGuard<KernelPlatform> pin;
-            const PageWords& home = front(heap).home();
-            while (i < count && front(heap).try_free(pin.cpu(), objects[i] - base, home)) ++i;
-        }
-        if (i == count) break;
-        // Not pinned: what the fast half leaves may take its time.
-        if (const Error e = of(heap).free(objects[i] - base); !ok(e)) {
-            *done = i;
-            return to_seam(e);
-        }
-    }
-    *done = count;
-    return QUARRY_OK;
+    const auto freed = of(heap).free_bulk(objects, count, base);
+    *done = freed.done;
+    return to_seam(freed.why);
 }
 
 int quarry_core_heap_free_remote(quarry_core_heap* heap, uint64_t offset) {
@@ -142,6 +124,21 @@ int quarry_core_heap_alloc_pages(quarry_core_heap* heap, uint64_t pages, unsigne
 
 int quarry_core_heap_free_pages(quarry_core_heap* heap, uint64_t offset, uint64_t pages) {
     return to_seam(of(heap).free_pages_exact(offset, pages));
+}
+
+int quarry_core_heap_free_block(quarry_core_heap* heap, uint64_t offset, unsigned order) {
+    return to_seam(of(heap).free_pages(offset, order_of(order)));
+}
+
+uint64_t quarry_core_heap_try_pages(quarry_core_heap* heap, unsigned long cpu, unsigned order) {
+    const PageNumber page = of(heap).pages().try_alloc(cpu, order_of(order));
+    return page == KPages::kNoPage ? QUARRY_NO_OBJECT : value(page) * kPageBytes;
+}
+
+int quarry_core_heap_try_free_pages(quarry_core_heap* heap, unsigned long cpu, uint64_t offset,
+                                    unsigned order) {
+    return offset % kPageBytes == 0 &&
+           of(heap).pages().try_free(cpu, PageNumber{offset / kPageBytes}, order_of(order));
 }
 
 uint64_t quarry_core_heap_usable(const quarry_core_heap* heap, uint64_t offset) {

@@ -7,6 +7,7 @@
 #include "../pool/reaper.hpp"
 #include "../pool/reserves.hpp"
 #include "../pool/share_calls.hpp"
+#include "shape.hpp"
 
 using namespace quarry;
 
@@ -77,17 +78,14 @@ PoolConfig config_of(const quarry_core_pool_config& config) {
     c.object_count = config.object_count;
     if (config.kind == QUARRY_CORE_RANGE) {
         c.max_pages = 1;  // never asked for
-        c.range.capacity = config.capacity;
-        c.range.granule = config.granule;
-        c.range.max_live = config.max_ranges;
-        for (unsigned i = 0; i < kRangeAligns; ++i) c.range.aligns[i] = config.aligns[i];
+        c.range = shape_of(config);
     }
     c.zero_on_regrant = config.zero_on_regrant != 0;
     c.hold_pinned = config.hold_pinned != 0;
     c.os = config.os_pool;
     return c;
 }
-static_assert(kRangeAligns == QUARRY_CORE_RANGE_ALIGNS && kMaxRanges == QUARRY_CORE_MAX_RANGES);
+static_assert(kMaxRanges == QUARRY_CORE_MAX_RANGES);
 
 }  // namespace
 

@@ -341,7 +341,7 @@ int quarry_resize(struct quarry_heap *heap, const void *memory, size_t size);
  * @order: 0 to 10
  * @gfp: as for quarry_alloc()
  *
- * Context: any by @gfp, not NMI. Cost: O(1) for one page from this CPU's cache, else O(orders).
+ * Context: any by @gfp, not NMI. Cost: O(1) for order 0 to 3 from this CPU's cache, else O(orders).
  * Return: its address, or NULL. quarry_free_pages() or quarry_free() frees it.
  */
 void *quarry_alloc_pages(struct quarry_heap *heap, unsigned int order, gfp_t gfp);
@@ -497,6 +497,12 @@ unsigned int quarry_reserve_left(const struct quarry_reserve *reserve);
 
 /* ---- ranges: offsets of memory that Quarry never touches --------------------------- */
 
+/*
+ * Called by tasks alone: its lock leaves interrupts on. A call from an interrupt is reported, and
+ * refused by -EPERM.
+ */
+#define QUARRY_RANGE_TASK	BIT(0)
+
 /**
  * struct quarry_range_config - what a range allocator is to be
  * @capacity: bytes, whole granules
@@ -504,12 +510,14 @@ unsigned int quarry_reserve_left(const struct quarry_reserve *reserve);
  * @max_live: ranges that can be live at a time, 1 to 2^20
  * @aligns: alignments above the granule that are exact: they fail only when no free range has
  *	room; 0: none. Others are looked for among the best candidates
+ * @flags: QUARRY_RANGE_*
  */
 struct quarry_range_config {
 	u64 capacity;
 	u64 granule;
 	u64 max_live;
 	u64 aligns[3];
+	unsigned int flags;
 };
 
 /**
@@ -517,7 +525,7 @@ struct quarry_range_config {
  * @config: what it is to be
  *
  * Context: task. Cost: all metadata, about 100 bytes for each range that can be live.
- * Return: it; ERR_PTR(-EINVAL), ERR_PTR(-EFBIG), ERR_PTR(-EOVERFLOW), ERR_PTR(-ENOMEM).
+ * Return: it; ERR_PTR(-EINVAL), ERR_PTR(-EFBIG), ERR_PTR(-ENOMEM).
  */
 struct quarry_range *quarry_range_create(const struct quarry_range_config *config);
 
@@ -537,7 +545,8 @@ int quarry_range_destroy(struct quarry_range *range);
  * @align: of the offset, a power of two; 0: the granule
  * @offset: where it is
  *
- * Context: any, not NMI; takes a raw spinlock. Cost: O(log capacity), no memory is allocated.
+ * Context: any, not NMI (QUARRY_RANGE_TASK: task); takes a spinlock. Cost: O(log capacity), no
+ * memory is allocated.
  * Return: 0; -ENOSPC, -ENOSR (as many are live as can be), -EINVAL, -EFBIG.
  */
 int quarry_range_alloc(struct quarry_range *range, u64 size, u64 align, u64 *offset);
@@ -547,7 +556,7 @@ int quarry_range_alloc(struct quarry_range *range, u64 size, u64 align, u64 *off
  * @range: the allocator
  * @offset: where it is
  *
- * Context: any, not NMI; takes a raw spinlock. Cost: O(log capacity).
+ * Context: as of quarry_range_alloc(). Cost: O(log capacity).
  * Return: 0; -EALREADY, -EBADSLT (inside a range), -EINVAL (no multiple of the granule), -ERANGE.
  */
 int quarry_range_free(struct quarry_range *range, u64 offset);
@@ -558,7 +567,7 @@ int quarry_range_free(struct quarry_range *range, u64 offset);
  * @offset: where it is
  * @size: bytes, at least 1
  *
- * Context: any, not NMI; takes a raw spinlock. Cost: O(log capacity).
+ * Context: as of quarry_range_alloc(). Cost: O(log capacity).
  * Return: 0; -ENOSPC: what follows is not free; -EINVAL (size 0); what quarry_range_free() answers.
  */
 int quarry_range_resize(struct quarry_range *range, u64 offset, u64 size);
@@ -568,7 +577,7 @@ int quarry_range_resize(struct quarry_range *range, u64 offset, u64 size);
  * @range: the allocator
  * @ranges: how many; may be NULL
  *
- * Context: any, not NMI.
+ * Context: as of quarry_range_alloc().
  * Return: bytes, whole granules.
  */
 u64 quarry_range_used(struct quarry_range *range, u64 *ranges);
@@ -577,8 +586,10 @@ u64 quarry_range_used(struct quarry_range *range, u64 *ranges);
  * quarry_range_verify() - audit all structures
  * @range: the allocator
  *
- * Context: task. Cost: O(capacity / granule).
- * Return: 0; -EUCLEAN, with a line in the log.
+ * Beside running calls it goes as far as the first change that it meets.
+ *
+ * Context: task. Cost: O(metadata).
+ * Return: 0; -EUCLEAN, with a line in the log; -ENOMEM.
  */
 int quarry_range_verify(struct quarry_range *range);
 

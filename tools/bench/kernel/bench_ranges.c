@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Ranges of memory that has no struct page, beside drm_mm's best fit under the lock of its users: Quarry
- * has its own, and may be called from interrupts.
+ * Ranges of memory that has no struct page, beside drm_mm's best fit under the lock of its users, who are
+ * tasks: the lock of either leaves interrupts on.
  */
 #include <drm/drm_mm.h>
 #include <linux/sizes.h>
@@ -36,7 +36,11 @@ static u64 space(void)
 
 static int quarry_begin(void)
 {
-	struct quarry_range_config config = { .granule = GRANULE, .max_live = MOST + 1 };
+	struct quarry_range_config config = {
+		.granule = GRANULE,
+		.max_live = MOST + 1,
+		.flags = QUARRY_RANGE_TASK,
+	};
 	u32 i;
 
 	config.capacity = space();
@@ -79,22 +83,19 @@ static DEFINE_SPINLOCK(mm_lock);
 static int take(struct drm_mm_node *node)
 {
 	u64 size = round_up(random_size(), GRANULE);
-	unsigned long flags;
 	int err;
 
-	spin_lock_irqsave(&mm_lock, flags);
+	spin_lock(&mm_lock);
 	err = drm_mm_insert_node_in_range(&mm, node, size, GRANULE, 0, 0, U64_MAX, DRM_MM_INSERT_BEST);
-	spin_unlock_irqrestore(&mm_lock, flags);
+	spin_unlock(&mm_lock);
 	return err;
 }
 
 static void give(struct drm_mm_node *node)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&mm_lock, flags);
+	spin_lock(&mm_lock);
 	drm_mm_remove_node(node);
-	spin_unlock_irqrestore(&mm_lock, flags);
+	spin_unlock(&mm_lock);
 }
 
 static int mm_begin(void)
