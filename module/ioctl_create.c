@@ -160,7 +160,10 @@ static int check_create(const struct quarry_pool_create *create, struct quarry_p
 		return -EINVAL;
 	if (!quarry_node_valid(create->node) || !name_valid(create->name))
 		return -EINVAL;
-	if (create->flags & QUARRY_POOL_HOLD_PINNED && create->kind != QUARRY_KIND_HEAP)
+	/* Smaller objects share their pages. */
+	if (create->flags & QUARRY_POOL_HOLD_PINNED &&
+	    (create->kind == QUARRY_KIND_RANGE ||
+	     (create->kind == QUARRY_KIND_FIXED && !PAGE_ALIGNED(create->object_size))))
 		return -EOPNOTSUPP;
 	quarry_limits_get(&limits);
 	if (create->kind == QUARRY_KIND_RANGE)

@@ -80,7 +80,7 @@ struct quarry_core_pool_config {
 	uint64_t max_ranges;		/* range: 1..QUARRY_CORE_MAX_RANGES live at a time */
 	uint64_t aligns[QUARRY_CORE_RANGE_ALIGNS]; /* range: above the granule, or 0 */
 	int zero_on_regrant;		/* POOL_ZERO; not for ranges */
-	int hold_pinned;		/* HOLD_PINNED; heaps alone, else NOT_SUPPORTED */
+	int hold_pinned;		/* HOLD_PINNED; NOT_SUPPORTED: no whole pages */
 	void *os_pool;			/* handed back to the hooks */
 };
 

@@ -14,6 +14,7 @@
 
 #include "../../module/core/pool/pool_audit.hpp"
 #include "../../module/core/pool/reaper.hpp"
+#include "../../module/core/pool/transfer_calls.hpp"
 #include "host_platform.hpp"
 
 namespace quarry {
@@ -79,7 +80,7 @@ protected:
         return last.why;
     }
     Error move(TestClient& a, TestClient& b, const std::vector<Offset>& offsets) {
-        last = pool->transfer(a, b, offsets.data(), static_cast<u32>(offsets.size()), refusal);
+        last = TransferCalls<P>(*pool).transfer(a, b, offsets.data(), static_cast<u32>(offsets.size()), refusal);
         return last.why;
     }
     Reaper<P>::Taken reap(TestClient& c) {

@@ -33,7 +33,7 @@ TEST_F(PoolRace, TwoTransfersOfOneObjectToASixteenthClientHaveOneWinnerAndItsRea
             ++ready;
             while (ready.load() < 2) {
             }
-            if (ok(pool->transfer(from, sixteenth, object.data(), 1, why).why)) ++won;
+            if (ok(TransferCalls<P>(*pool).transfer(from, sixteenth, object.data(), 1, why).why)) ++won;
         };
         std::thread a(hand_over), b(hand_over);
         a.join();
@@ -64,7 +64,7 @@ TEST_F(PoolRace, ATransferToASixteenthClientThatAnotherOvertakesIsRefusedAndTheR
         [](void* arg) {
             auto& m = *static_cast<Meddler*>(arg);
             TestPool::Refusal why;
-            EXPECT_TRUE(ok(m.pool->transfer(*m.from, *m.to, &m.offset, 1, why).why));
+            EXPECT_TRUE(ok(TransferCalls<P>(*m.pool).transfer(*m.from, *m.to, &m.offset, 1, why).why));
         },
         &meddler);
     EXPECT_EQ(move(*owners[0], sixteenth, object), Error::not_owner);
@@ -88,7 +88,7 @@ TEST_F(PoolRace, TheAuditBesideFreesAndTransfersOfPagesFindsNothing) {
             const auto got = pool->alloc(me, (1 + random() % 4) * 4096, 8, 4, out,
                                          Context::may_sleep, false);
             for (u32 i = 0; i < got.done; ++i) {
-                if (random() % 2 && ok(pool->transfer(me, other, &out[i], 1, why).why))
+                if (random() % 2 && ok(TransferCalls<P>(*pool).transfer(me, other, &out[i], 1, why).why))
                     (void)pool->free(other, &out[i], 1, why);
                 else
                     (void)pool->free(me, &out[i], 1, why);
@@ -143,7 +143,7 @@ TEST_F(PoolRace, ATransferOfARunThatIsFreedAndGrantedAgainInAnotherSizeCountsThe
     for (int i = 0; i < kRounds * 20 && moved < kRounds; ++i) {
         const Offset offset = i % 16 * 4096;
         TestPool::Refusal why;
-        if (!ok(pool->transfer(from, to, &offset, 1, why).why)) continue;
+        if (!ok(TransferCalls<P>(*pool).transfer(from, to, &offset, 1, why).why)) continue;
         ++moved;
         ASSERT_TRUE(ok(pool->free(to, &offset, 1, why).why));
         ASSERT_EQ(to.bytes(), 0u) << moved;

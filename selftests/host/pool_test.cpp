@@ -440,7 +440,7 @@ TEST_F(PoolTest, RacingFreesAndTransfersOfOneObjectHaveOneWinner) {
         std::thread other([&] {
             P::Thread scope;
             TestPool::Refusal refusal;
-            second = pool->transfer(a, b, &o, 1, refusal).why;
+            second = TransferCalls<P>(*pool).transfer(a, b, &o, 1, refusal).why;
         });
         TestPool::Refusal refusal;
         first = pool->free(a, &o, 1, refusal).why;

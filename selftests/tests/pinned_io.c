@@ -269,7 +269,7 @@ TEST_F(held, without_the_flag_it_goes_to_the_next_at_once)
 	leave(&plain);
 }
 
-TEST_F(held, a_free_that_would_hold_more_than_a_quarter_is_ebusy_and_only_heaps_hold)
+TEST_F(held, a_free_that_would_hold_more_than_a_quarter_is_ebusy_and_only_whole_pages_are_held)
 {
 	struct quarry_pool_create c;
 	uint64_t objects[2];
@@ -288,9 +288,59 @@ TEST_F(held, a_free_that_would_hold_more_than_a_quarter_is_ebusy_and_only_heaps_
 	create_defaults(&c);
 	c.flags = QUARRY_POOL_HOLD_PINNED;
 	c.kind = QUARRY_KIND_FIXED;
-	c.object_size = PAGE;
+	c.object_size = PAGE + 8;
 	c.object_count = 4;
 	EXPECT_EQ(create_raw(&c), -EOPNOTSUPP);
+	c.object_size = 64;
+	EXPECT_EQ(create_raw(&c), -EOPNOTSUPP);
+}
+
+TEST_F(held, a_slot_of_a_fixed_pool_goes_to_nobody_before_it_is_let_go)
+{
+	struct quarry_pool_create c;
+	struct pool frames, other;
+	uint64_t slots[16];
+	int64_t last;
+
+	create_defaults(&c);
+	c.flags = QUARRY_POOL_HOLD_PINNED;
+	c.kind = QUARRY_KIND_FIXED;
+	c.object_size = 2 * PAGE;
+	c.object_count = 16;
+	c.bytes = 0;
+	c.max_bytes = 0;
+	ASSERT_EQ(create(&frames, &c), 0);
+	ASSERT_EQ(join(&other, frames.fd, 1), 0);
+	ASSERT_EQ(alloc_n(&frames, 2 * PAGE, 0, 16, slots), 16);
+	ASSERT_EQ(hold(self->pipe[1], &frames, slots[3], 2 * PAGE), 0);
+	ASSERT_EQ(hold(self->pipe[1], &frames, slots[7] + PAGE, PAGE), 0);
+	for (int i = 0; i < 16; i++)
+		EXPECT_EQ(free_one(&frames, slots[i]), 0);
+	EXPECT_EQ(free_one(&frames, slots[3]), -EALREADY);
+	EXPECT_EQ(stat_of(frames.fd).held_bytes, 4 * PAGE);
+	EXPECT_EQ(stat_of(frames.fd).objects, 0);
+	EXPECT_EQ(verify(frames.fd), 0);
+	for (int i = 0; i < 14; i++) {
+		last = alloc_one(&other, 2 * PAGE);
+		EXPECT_GE(last, 0);
+		EXPECT_NE(last, (int64_t)slots[3]);
+		EXPECT_NE(last, (int64_t)slots[7]);
+	}
+	EXPECT_EQ(alloc_one(&other, 2 * PAGE), -ENOSPC);
+	let_go(self->pipe);
+	EXPECT_EQ(held_soon(frames.fd, 0), 0);
+	EXPECT_GE(alloc_one(&other, 2 * PAGE), 0);
+	EXPECT_GE(alloc_one(&other, 2 * PAGE), 0);
+	EXPECT_EQ(alloc_one(&other, 2 * PAGE), -ENOSPC);
+	/* What a dead client leaves, too. */
+	ASSERT_EQ(hold(self->pipe[1], &other, last, 2 * PAGE), 0);
+	leave(&other);
+	EXPECT_EQ(stat_of(frames.fd).held_bytes, 2 * PAGE);
+	EXPECT_EQ(alloc_n(&frames, 2 * PAGE, 0, 16, slots), 15);
+	let_go(self->pipe);
+	EXPECT_EQ(held_soon(frames.fd, 0), 0);
+	EXPECT_EQ(verify(frames.fd), 0);
+	leave(&frames);
 }
 
 static int load(const char *folder, const char *name, const char *options)

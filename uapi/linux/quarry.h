@@ -52,9 +52,9 @@
  *    than its last owner.
  *    I/O that is in flight when its owner frees an object or dies, an O_DIRECT
  *    read or a buffer registered with io_uring, goes on into the object's
- *    memory. With QUARRY_POOL_HOLD_PINNED (pools of kind HEAP) an object of more
- *    than 2048 bytes, so of whole pages, is then given to nobody before the last
- *    of its pages is let go; STAT counts it as @held_bytes. Nothing tells when
+ *    memory. With QUARRY_POOL_HOLD_PINNED an object of whole pages (of more than
+ *    2048 bytes in a heap; in a fixed pool all or none) is then given to nobody
+ *    before the last of its pages is let go; STAT counts it as @held_bytes. Nothing tells when
  *    that is: the pool looks some 20 times a second, and before ENOSPC. Smaller
  *    objects share their pages: do no such I/O into them. A free that would let
  *    more than a quarter of the pool's maximum be held is EBUSY, and the object
@@ -313,7 +313,7 @@ struct quarry_info {
 
 /* POOL_CREATE: `flags`. */
 #define QUARRY_POOL_ZERO		(1U << 0) /* zero a slot that changes its owner */
-#define QUARRY_POOL_HOLD_PINNED		(1U << 1) /* a page in I/O goes to nobody else; heaps */
+#define QUARRY_POOL_HOLD_PINNED		(1U << 1) /* a page in I/O goes to nobody else */
 
 /* POOL_CREATE and JOIN: `fd_flags`. */
 #define QUARRY_FD_CLOEXEC		(1U << 0)

@@ -48,7 +48,7 @@ using ClientIndex = u16;
 inline constexpr ClientIndex kNobody = 0;
 // The owner of what several clients hold (pool/shares.hpp).
 inline constexpr ClientIndex kCommons = 0xfffe;
-// The owner of what I/O still holds (pool/held_runs.hpp).
+// The owner of what I/O still holds (pool/held_objects.hpp).
 inline constexpr ClientIndex kKeeper = 0xfffd;
 
 // The grain of all offsets, and the smallest slot. Bytes.

@@ -123,13 +123,17 @@ public:
         CpuCache& cache = settled(this->cache(cpu));
         if (!cache.enter()) [[unlikely]]
             return 0;
+        // In locals: a live byte's store may change whatever is read through a pointer.
+        const PageWords::Bounds bounds = words.bounds();
         u64 place = place_of(kClasses);
         Entry* top = cache.top(place).get();
+        const Entry* end = top;
+        u8 shift = 0;
         u32 done = 0;
         for (; done < n; ++done) {
             const Offset offset = objects[done] - base;
-            const u64 index = offset / kPageBytes - words.bounds().first;
-            if (index >= words.bounds().pages) [[unlikely]]
+            const u64 index = offset / kPageBytes - bounds.first;
+            if (index >= bounds.pages) [[unlikely]]
                 break;
             const u64 word = words.at(index).load(std::memory_order_acquire);
             if (!word) [[unlikely]]
@@ -138,10 +142,12 @@ public:
                 cache.top(place).set(top);
                 place = PageWord::place(word);
                 top = cache.top(place).get();
+                end = cache.end(place);
+                shift = kCellShifts[place];
             }
-            LiveByte& live = PageWord::byte(word, place, offset);
-            if (live.load(std::memory_order_relaxed) != live_mark(offset) ||
-                top == cache.end(place)) [[unlikely]]
+            LiveByte& live = PageWord::byte_of_cell(word, offset >> shift);
+            if (live.load(std::memory_order_relaxed) != live_mark(offset) || top == end)
+                [[unlikely]]
                 break;
             LiveBytes::clear(live, offset);
             *top++ = {offset, &live};

@@ -2,7 +2,7 @@
 //
 // PageCache: pages and small blocks in per-CPU magazines over a buddy, for one zone. Allocation
 // and free of up to 2^3 pages take no lock while the magazine of their order serves; refill and
-// flush move half of it, about 32 pages, under one hold of the buddy's lock. Larger orders are
+// flush move half of it, 30 to 64 pages, under one hold of the buddy's lock. Larger orders are
 // the buddy's.
 //
 // The word of a block's first page is the authority; an entry of a magazine is but a hint where
@@ -48,9 +48,9 @@ namespace quarry {
 template <Platform P, unsigned PageShift = 12>
 class PageCache {
 public:
-    // Orders that are cached, and how many blocks of each: about 64 pages.
+    // Orders that are cached, and how many blocks of each.
     static constexpr u32 kOrdersCached = kMostClaimed + 1;
-    static constexpr u32 kCapacityOf[kOrdersCached] = {62, 30, 16, 8};
+    static constexpr u32 kCapacityOf[kOrdersCached] = {62, 30, 16, 16};
     static constexpr u32 kCapacity = kCapacityOf[0];
 
     explicit PageCache(Buddy<P, PageShift>& buddy, Zone zone = Zone::normal)
@@ -222,9 +222,10 @@ private:
     struct alignas(64) Magazine {
         std::atomic<u64> turn{0};
         std::atomic<u32> count[kOrdersCached] = {};
-        std::atomic<u64> slot[116];
+        u64 unused = 0;
+        std::atomic<u64> slot[124];
         static constexpr u8 kFirst[kOrdersCached] = {0, 62, 92, 108};
-        static_assert(kFirst[3] + kCapacityOf[3] == 116 && kFirst[2] + kCapacityOf[2] == kFirst[3] &&
+        static_assert(kFirst[3] + kCapacityOf[3] == 124 && kFirst[2] + kCapacityOf[2] == kFirst[3] &&
                       kFirst[1] + kCapacityOf[1] == kFirst[2] && kCapacityOf[0] == kFirst[1]);
 
         Magazine() {
@@ -255,7 +256,7 @@ private:
             set_count(order, n + 1);
         }
     };
-    static_assert(sizeof(Magazine) == 960);
+    static_assert(sizeof(Magazine) == 1024);
 
     // How often a magazine was changed; not `still` when one is being changed.
     u64 moves(bool& still) const {

@@ -38,6 +38,8 @@ public:
           tell_foreign_(tell_foreign) {}
 
     Chain<P, ClientOwners>& chain() { return chain_; }
+    // Has an entry in each slab of objects of whole pages, from its making on. Null: nobody.
+    void set_keeper(Client<P>* keeper) { keeper_ = keeper; }
 
     // ---- the policy, under the class lock ----
 
@@ -95,7 +97,10 @@ public:
 
     // Clients read the class of a page in a table of the platform's: true from before the
     // first grant until after the last slot came home. What is no size class is not told.
-    void made(const SlabT& slab, void* os) const { tell_class(slab, os, slab.class_index() + 1); }
+    void made(SlabT& slab, void* os) {
+        if (keeper_ && slab.size_class().slot_bytes > kMaxSlot) (void)enter(slab, *keeper_);
+        tell_class(slab, os, slab.class_index() + 1);
+    }
     void gone(const SlabT& slab, void* os) const { tell_class(slab, os, 0); }
 
     // The empty slab goes: its entries leave their clients' chains.
@@ -206,6 +211,7 @@ private:
     Overflow<P>& overflow_;
     Chain<P, ClientOwners> chain_;
     const bool tell_foreign_;
+    Client<P>* keeper_ = nullptr;
 };
 
 }  // namespace quarry

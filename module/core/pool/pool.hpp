@@ -17,7 +17,7 @@
 #pragma once
 
 #include "client_magazines.hpp"
-#include "held_runs.hpp"
+#include "held_objects.hpp"
 #include "shares.hpp"
 #include "pool_config.hpp"
 #include "range_pool.hpp"
@@ -27,6 +27,9 @@ namespace quarry {
 
 template <Platform P>
 class ShareCalls;  // share_calls.hpp
+
+template <Platform P>
+class TransferCalls;  // transfer_calls.hpp
 
 template <Platform P>
 class Pool {
@@ -67,8 +70,8 @@ public:
             if (const Error e = ranges_->init(config_.range); !ok(e)) return e;
         }
         if (config_.hold_pinned) {
-            held_ = make_meta<HeldRuns<P>, P>(Context::may_sleep, this, config_.os, config_.max_pages,
-                                              buddy_, owners_);
+            held_ = make_meta<HeldObjects<P>, P>(Context::may_sleep, this, config_.os, config_.max_pages,
+                                                 buddy_, owners_, slabs_, fixed_live_);
             if (!held_) return Error::no_memory;
             clients_.set_keeper(&held_->keeper());
         }
@@ -87,7 +90,7 @@ public:
     Shares<P>& shares() { return shares_; }
     MagazineCensus& census() { return census_; }
     // Null where nobody asked for it.
-    HeldRuns<P>* held() const { return held_; }
+    HeldObjects<P>* held() const { return held_; }
     // Null in pools of another kind.
     RangePool<P>* ranges() const { return ranges_; }
     // The offset space.
@@ -156,7 +159,8 @@ public:
         if (count == 0) return {0, Error::invalid, 0};
         const u32 allowed = client.reserve(count, r->unit);
         if (allowed < count) g.why = Error::quota;
-        const u32 wanted = reserve_objects(allowed);
+        u32 wanted = reserve_objects(allowed);
+        if (wanted < allowed && held_ && held_->recheck()) wanted += reserve_objects(allowed - wanted);
         if (wanted < allowed) {
             g.why = Error::pool_full;
             client.unreserve((allowed - wanted) * r->unit);
@@ -204,24 +208,6 @@ public:
         if (config_.fixed) fixed_live_.fetch_sub(n, std::memory_order_release);
     }
 
-    // Moves in order; stops at the first that is refused. Context: task.
-    Granted transfer(Client<P>& from, Client<P>& to, const Offset* offsets, u32 count,
-                     Refusal& refusal) {
-        if (ranges_) return ranges_->transfer(from, to, offsets, count, refusal);
-        Granted g;
-        while (g.done < count && ok(g.why)) {
-            ReadGuard<P> reader;
-            NearSlab<SlabT> near;
-            const u32 stop = count - g.done < kStepSlots ? count : g.done + kStepSlots;
-            while (g.done < stop && ok(g.why)) {
-                const u32 together = near.move(from, to, offsets + g.done, stop - g.done);
-                if (!together) g.why = move_one(from, to, offsets[g.done], refusal, near);
-                g.done += together ? together : ok(g.why);
-            }
-        }
-        return g;
-    }
-
     // A share of this object has been dropped, the last one: the object goes home. Answers its
     // bytes. As a reader.
     u64 free_shared(Offset offset, typename Slabs::Homing& homing) {
@@ -230,9 +216,11 @@ public:
         u64 bytes = 0;
         if (place && place->slab) {
             ClientIndex owner = kNobody;
-            if (ok(owners_.release(*place->slab, place->slot, commons, owner)))
-                homing.add(*place->slab, place->slot);
             bytes = place->slab->size_class().slot_bytes;
+            if (held_ && held_->is_held(offset, bytes))
+                (void)held_->keep_slot(*place->slab, place->slot, commons, owner);
+            else if (ok(owners_.release(*place->slab, place->slot, commons, owner)))
+                homing.add(*place->slab, place->slot);
         } else if (place) {
             place->desc->run().owner.store(kNobody, std::memory_order_release);
             free_run(commons, place->page, bytes);
@@ -293,6 +281,7 @@ public:
 
 private:
     friend class ShareCalls<P>;
+    friend class TransferCalls<P>;
 
     // What the page's word says of the offset; false when it says nothing yet.
     bool place(Place& p, Offset offset, Error& why) {
@@ -327,7 +316,7 @@ public:
         if (!pages) return;
         bytes += *pages * kPageBytes;
         if (!held_) return;
-        if (held_->is_held(page, *pages))
+        if (held_->is_held(value(page) * kPageBytes, *pages * kPageBytes))
             held_->keep(page, *pages);
         else
             (void)buddy_.free_run(page);
@@ -451,16 +440,19 @@ private:
         if (!place) return place.error();
         if (place->slab) {
             ClientIndex owner = kNobody;
-            const Error e = owners_.release(*place->slab, place->slot, client, owner);
+            const Error e = held_ ? free_or_keep(client, offset, *place, homing, freed, owner)
+                                  : owners_.release(*place->slab, place->slot, client, owner);
             if (!ok(e) && owner == kCommons) return drop_share(client, offset, *place, homing, freed);
-            if (!ok(e)) return blame(refusal, owner, e);
+            if (!ok(e)) return owner == kKeeper ? Error::already_free : blame(refusal, owner, e);
+            freed.bytes += place->slab->size_class().slot_bytes;
+            if (held_) return Error::none;
             homing.add(*place->slab, place->slot);
             near.note(*place->slab, client.index());
-            freed.bytes += place->slab->size_class().slot_bytes;
             return Error::none;
         }
         ClientIndex owner = client.index();
-        if (held_ && owner_at(*place) == owner && !may_leave(place->page)) return Error::busy;
+        if (held_ && owner_at(*place) == owner && !held_->may_leave(offset, bytes_of(*place)))
+            return Error::busy;
         if (!place->desc->run().owner.compare_exchange_strong(
                 owner, kNobody, std::memory_order_acq_rel, std::memory_order_acquire))
             return is_free(owner)     ? Error::already_free
@@ -472,10 +464,23 @@ private:
 
     // Nobody's, but for the pool's own keeping.
     static bool is_free(ClientIndex owner) { return owner == kNobody || owner == kKeeper; }
-    // Not while I/O holds it and too much is kept already.
-    bool may_leave(PageNumber page) const {
-        const auto pages = buddy_.run_pages(page);
-        return !pages || held_->has_room(*pages) || !held_->is_held(page, *pages);
+    // A slot, where I/O may hold it: then it becomes the keeper's. Its neighbours are asked for
+    // one by one, so no near slab is noted. Errors: as ClientOwners::release; busy.
+    Error free_or_keep(Client<P>& client, Offset offset, const Place& place,
+                       typename Slabs::Homing& homing, Freed& freed, ClientIndex& owner) {
+        SlabT& slab = *place.slab;
+        const u64 bytes = slab.size_class().slot_bytes;
+        if (bytes > kMaxSlot && owner_at(place) == client.index()) {
+            if (!held_->may_leave(offset, bytes)) return Error::busy;
+            if (held_->is_held(offset, bytes)) {
+                const Error e = held_->keep_slot(slab, place.slot, client, owner);
+                freed.kept += ok(e);
+                return e;
+            }
+        }
+        const Error e = owners_.release(slab, place.slot, client, owner);
+        if (ok(e)) homing.add(slab, place.slot);
+        return e;
     }
 
     Error drop_share(Client<P>& client, Offset offset, const Place& place,
@@ -488,89 +493,6 @@ private:
             free_shared(offset, homing);
         else
             ++freed.kept;
-        return Error::none;
-    }
-
-    Error move_one(Client<P>& from, Client<P>& to, Offset offset, Refusal& refusal,
-                   NearSlab<SlabT>& near) {
-        refusal = {offset, 0};
-        const auto place = locate(offset);
-        if (!place) return place.error();
-        if (owner_at(*place) == kCommons) {
-            const u64 bytes = bytes_of(*place);
-            if (!to.reserve(1, bytes)) return Error::quota;
-            if (const Error e = shares_.move(offset, from, to); !ok(e)) {
-                to.unreserve(bytes);
-                return e;
-            }
-            to.count_granted(1);
-            from.count_freed(1, bytes);
-            return Error::none;
-        }
-        return place->slab ? move_slot(from, to, *place, refusal, &near)
-                           : move_run(from, to, *place, refusal);
-    }
-
-    Error move_slot(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal,
-                    NearSlab<SlabT>* near = nullptr) {
-        SlabT& slab = *place.slab;
-        const u64 unit = slab.size_class().slot_bytes;
-        // Refusals by owner come before those by limit.
-        const ClientIndex now = owners_.owner_of(slab, place.slot);
-        if (now == kNobody) return Error::already_free;
-        if (now != from.index()) return blame(refusal, now, Error::not_owner);
-        if (!to.reserve(1, unit)) return Error::quota;
-        u32 entry;
-        {
-            Guard guard(slabs_.lock_of(slab.class_index()));
-            entry = owners_.enter(slab, to);
-            slab.marks().note_client(to.index());
-        }
-        ClientIndex owner = kNobody;
-        const Error e = owners_.move(slab, place.slot, from, to, entry, owner);
-        if (!ok(e)) {
-            to.unreserve(unit);
-            return blame(refusal, owner, e);
-        }
-        to.count_granted(1);
-        from.count_freed(1, unit);
-        if (near) near->note(slab, from.index(), entry);
-        return Error::none;
-    }
-
-    Error move_run(Client<P>& from, Client<P>& to, const Place& place, Refusal& refusal) {
-        decltype(auto) run = place.desc->run();
-        ClientIndex owner = run.owner.load(std::memory_order_acquire);
-        if (is_free(owner)) return Error::already_free;
-        if (owner != from.index()) return blame(refusal, owner, Error::not_owner);
-        auto pages = buddy_.run_pages(place.page);
-        if (!pages) return pages.error();
-        u64 unit = *pages * kPageBytes;
-        if (!to.reserve(1, unit)) return Error::quota;
-        // Nobody's for a moment: then only this call may touch its links.
-        if (!run.owner.compare_exchange_strong(owner, kNobody, std::memory_order_acq_rel,
-                                               std::memory_order_acquire)) {
-            to.unreserve(unit);
-            return is_free(owner) ? Error::already_free
-                                  : blame(refusal, owner, Error::not_owner);
-        }
-        // Freed and granted again to the same client meanwhile, it may be of another size,
-        // which only now cannot change any more.
-        pages = buddy_.run_pages(place.page);
-        if (!pages || *pages * kPageBytes != unit) {
-            to.unreserve(unit);
-            unit = pages ? *pages * kPageBytes : 0;
-            if (!pages || !to.reserve(1, unit)) {
-                run.owner.store(from.index(), std::memory_order_release);
-                return pages ? Error::quota : pages.error();
-            }
-        }
-        const ChainLink link = chain_link(place.page, 0);
-        owners_.chain().unlink(from, link);
-        owners_.chain().push(to, link);
-        run.owner.store(to.index(), std::memory_order_release);
-        to.count_granted(1);
-        from.count_freed(1, unit);
         return Error::none;
     }
 
@@ -588,7 +510,7 @@ private:
     Policy owners_;
     Slabs slabs_;
     RangePool<P>* ranges_ = nullptr;
-    HeldRuns<P>* held_ = nullptr;
+    HeldObjects<P>* held_ = nullptr;
     std::atomic<u64> fixed_live_{0};  // objects that clients of a fixed pool own, or reserve
     MagazineCensus census_;
 };

@@ -66,6 +66,8 @@ private:
             if (!e) continue;  // freed since
             if (marks.client(e) == kNobody)
                 audit_.fault("a slot's owner is an unused entry", slab.base());
+            else if (marks.client(e) == kKeeper)
+                kept_bytes_ += slab.size_class().slot_bytes;
             else
                 count(slab.size_class().slot_bytes);
         }

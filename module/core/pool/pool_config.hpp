@@ -17,7 +17,7 @@ struct PoolConfig {
     u64 object_count = 0;  // fixed
     RangeShape range{};    // range: max_live is not 0
     bool zero_on_regrant = false;
-    bool hold_pinned = false;  // heaps: a run that I/O holds goes to nobody else
+    bool hold_pinned = false;  // whole pages that I/O holds go to nobody else
     void* os = nullptr;
 };
 
@@ -60,7 +60,8 @@ Error check_pool(const PoolConfig& c) {
     if (c.max_pages == 0 || c.max_clients == 0 || c.max_clients > kMaxClients)
         return Error::invalid;
     if (c.max_pages > kMaxPoolPages) return Error::too_large;
-    if (c.hold_pinned && (c.fixed || c.range.max_live)) return Error::not_supported;
+    if (c.hold_pinned && (c.range.max_live || (c.fixed && c.object_size % kPageBytes)))
+        return Error::not_supported;
     if (c.range.max_live) {
         if (c.fixed || c.object_size || c.object_count || c.zero_on_regrant)
             return Error::invalid;

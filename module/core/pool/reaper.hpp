@@ -46,9 +46,9 @@ public:
         }
         let_go(client);
         reap_overflow(client, taken);
-        const u64 kept = reap_shares(client, taken);
+        const u64 shared = reap_shares(client, taken);
         client.count_freed(taken.objects, taken.bytes);
-        pool_.objects_home(taken.objects - kept);
+        pool_.objects_home(taken.objects - shared - kept_);
         return taken;
     }
 
@@ -74,9 +74,10 @@ private:
 
     void reap_slab(Client<P>& client, ChainLink link, Taken& taken) {
         if (!pin(client, link)) return;  // it went, and took the entry off the chain
-        SlabT& slab = *held_;
+        SlabT& slab = *pinned_;
         for (u32 w = 0; w < slab.words(); ++w) {
             if (!slab.marks().owned(w, ~u32{0})) continue;
+            keep_held(slab, w, chain_entry(link), taken);
             const u32 bits = slab.marks().strip(w, chain_entry(link));
             if (!bits) continue;
             {
@@ -90,7 +91,18 @@ private:
         }
     }
 
-    // Takes the entry off the chain and keeps its slab alive as `held_`; false when the slab is
+    // What I/O holds goes to the pool's keeper instead.
+    void keep_held(SlabT& slab, u32 w, u32 e, Taken& taken) {
+        auto* held = pool_.held();
+        if (!held || slab.size_class().slot_bytes <= kMaxSlot) return;
+        ReadGuard<P> reader;
+        const u32 kept = held->keep_slots(slab, w, e);
+        kept_ += kept;
+        taken.objects += kept;
+        taken.bytes += u64{kept} * slab.size_class().slot_bytes;
+    }
+
+    // Takes the entry off the chain and keeps its slab alive as `pinned_`; false when the slab is
     // gone. What was held before is let go, under the same hold where its class is the same.
     bool pin(Client<P>& client, ChainLink link) {
         ReadGuard<P> reader;
@@ -98,31 +110,31 @@ private:
         const u64 word = desc ? desc->word() : 0;
         if (!desc || PageDesc::state(word) != PageState::slab) return false;
         auto* slab = PageDesc::slab<SlabT>(word);
-        if (held_ && held_->class_index() != slab->class_index()) let_go(client);
+        if (pinned_ && pinned_->class_index() != slab->class_index()) let_go(client);
         Guard guard(pool_.slabs().lock_of(slab->class_index()));
-        if (held_) let_go_locked(client);
+        if (pinned_) let_go_locked(client);
         const u32 e = chain_entry(link);
         if (slab->state() == SlabState::dead || slab->marks().client(e) != client.index())
             return false;
         if (!pool_.owners().chain().unlink(client, link)) return false;
         if (!pool_.slabs().pin(*slab)) return false;
-        held_ = slab;
-        held_entry_ = e;
+        pinned_ = slab;
+        pinned_entry_ = e;
         return true;
     }
 
     void let_go(Client<P>& client) {
-        if (!held_) return;
+        if (!pinned_) return;
         ReadGuard<P> reader;
-        Guard guard(pool_.slabs().lock_of(held_->class_index()));
+        Guard guard(pool_.slabs().lock_of(pinned_->class_index()));
         let_go_locked(client);
     }
     // Its entry is nobody's from here on, and it may die.
     void let_go_locked(Client<P>& client) {
-        held_->marks().set_client(held_entry_, kNobody);
-        held_->marks().outlive(client.index());
-        pool_.slabs().unpin(*held_);
-        held_ = nullptr;
+        pinned_->marks().set_client(pinned_entry_, kNobody);
+        pinned_->marks().outlive(client.index());
+        pool_.slabs().unpin(*pinned_);
+        pinned_ = nullptr;
     }
 
     void reap_overflow(Client<P>& client, Taken& taken) {
@@ -140,15 +152,26 @@ private:
             if (client.overflow_entries == 0) return false;
             if (at >= table.capacity()) at = 0;
             if (!table.next_of(client.index(), at, offset)) return true;
+        }
+        // The entry is a dead client's: it stays what it is, without the lock, too.
+        const u64 word = pool_.buddy().find(PageNumber{offset / kPageBytes})->word();
+        SlabT& slab = *PageDesc::slab<SlabT>(word);
+        const SlotIndex slot = slab.slot_at(offset);
+        const u64 bytes = slab.size_class().slot_bytes;
+        auto* held = bytes > kMaxSlot ? pool_.held() : nullptr;
+        if (held && !held->is_held(offset, bytes)) held = nullptr;
+        {
+            Guard guard(table.lock);
+            if (held) held->keep_overflowed(slab, slot);
             table.remove(offset);
             --client.overflow_entries;
         }
-        const u64 word = pool_.buddy().find(PageNumber{offset / kPageBytes})->word();
-        SlabT& slab = *PageDesc::slab<SlabT>(word);
-        typename Slabs::Homing homing(pool_.slabs());
-        homing.add(slab, slab.slot_at(offset));
         ++taken.objects;
-        taken.bytes += slab.size_class().slot_bytes;
+        taken.bytes += bytes;
+        kept_ += held != nullptr;
+        if (held) return true;
+        typename Slabs::Homing homing(pool_.slabs());
+        homing.add(slab, slot);
         return true;
     }
 
@@ -176,8 +199,9 @@ private:
     }
 
     Pool<P>& pool_;
-    SlabT* held_ = nullptr;
-    u32 held_entry_ = 0;
+    SlabT* pinned_ = nullptr;
+    u32 pinned_entry_ = 0;
+    u64 kept_ = 0;  // objects that I/O holds: the keeper's from here on
 };
 
 }  // namespace quarry

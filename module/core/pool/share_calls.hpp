@@ -10,7 +10,7 @@
 // Context: task. Cost: O(holders of the object).
 #pragma once
 
-#include "pool.hpp"
+#include "transfer_calls.hpp"
 
 namespace quarry {
 
@@ -75,8 +75,7 @@ private:
         Error e = pool_.shares_.begin(offset, from, to);
         if (ok(e)) {
             Client<P>& commons = *pool_.shares_.commons();
-            e = place.slab ? pool_.move_slot(from, commons, place, refusal)
-                           : pool_.move_run(from, commons, place, refusal);
+            e = TransferCalls<P>(pool_).move(from, commons, place, refusal);
             bool last = false;
             if (!ok(e)) {
                 pool_.shares_.drop(offset, from, last);

@@ -236,7 +236,7 @@ int quarry_core_transfer(quarry_core_client* from, quarry_core_client* to,
     KClient& c = of(from);
     KPool::Refusal why;
     return answer(guarded(c, offsets, count, why,
-                          [&](u32 n) { return pool_of(c).transfer(c, of(to), offsets, n, why); }),
+                          [&](u32 n) { return TransferCalls<KernelPlatform>(pool_of(c)).transfer(c, of(to), offsets, n, why); }),
                   why, done, refusal);
 }
 
@@ -309,7 +309,7 @@ void quarry_core_pool_drain(quarry_core_pool* pool, uint64_t* slots, uint64_t* s
 }
 
 uint64_t quarry_core_pool_recheck(quarry_core_pool* pool) {
-    HeldRuns<KernelPlatform>* held = of(pool).held();
+    HeldObjects<KernelPlatform>* held = of(pool).held();
     if (!held) return 0;
     (void)held->recheck();
     return held->bytes();

@@ -89,8 +89,11 @@ public:
     // 0: no slab of a class that has magazines.
     static u64 place(u64 word) { return word & 127; }
     static LiveByte& byte(u64 word, u64 place, Offset offset) {
+        return byte_of_cell(word, offset >> kCellShifts[place]);
+    }
+    static LiveByte& byte_of_cell(u64 word, u64 cell) {
         const u64 zero = static_cast<u64>(static_cast<int64_t>(word) >> 7);
-        return *reinterpret_cast<LiveByte*>(zero + (offset >> kCellShifts[place]));
+        return *reinterpret_cast<LiveByte*>(zero + cell);
     }
 };
 
