@@ -87,10 +87,10 @@ struct quarry_driver_region {
 struct quarry_cache {
 	struct quarry_heap heap;
 	u64 request;		/* what is asked of the core: of a class its slots' bytes */
+	u64 place;		/* of its magazines, in the core; that of none if there is more to do */
 	u64 align;		/* above that of the class; else 8 */
 	bool zero;
 	void (*constructor)(void *object);
-	bool finish;		/* there is more to do than to take a slot */
 };
 
 /* Who calls: the caller of a refused event. */
@@ -163,14 +163,23 @@ static inline bool quarry_driver_full(int error)
 /* The fast half of a free. */
 static __always_inline bool quarry_driver_try_free(struct quarry_heap *heap, const void *memory)
 {
-	bool done = false;
+	bool done;
 
 	preempt_disable();
-	if (likely(!in_nmi()))
-		done = quarry_core_heap_try_free(heap->core, (unsigned int)smp_processor_id(),
-						 quarry_driver_offset(heap, memory));
+	done = quarry_core_heap_try_free(heap->core, (unsigned int)smp_processor_id(),
+					 quarry_driver_offset(heap, memory));
 	preempt_enable();
 	return done;
+}
+
+static __always_inline u64 quarry_driver_try_take(struct quarry_heap *heap, u64 place)
+{
+	u64 offset;
+
+	preempt_disable();
+	offset = quarry_core_heap_try_take(heap->core, (unsigned int)smp_processor_id(), place);
+	preempt_enable();
+	return offset;
 }
 
 static __always_inline u64 quarry_driver_try_alloc(struct quarry_heap *heap, u64 size)

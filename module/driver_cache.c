@@ -13,6 +13,12 @@
 /* Objects that one pinned section handles. */
 #define STEP 32
 
+/* There is more to do than to take a slot. */
+static bool needs_finish(const struct quarry_cache *cache)
+{
+	return cache->zero || cache->constructor;
+}
+
 struct quarry_cache *quarry_cache_create(const struct quarry_cache_config *config)
 {
 	struct quarry_heap_config heap = {
@@ -46,7 +52,7 @@ struct quarry_cache *quarry_cache_create(const struct quarry_cache_config *confi
 		goto free;
 	cache->zero = config->flags & QUARRY_CACHE_ZERO;
 	cache->constructor = config->constructor;
-	cache->finish = cache->zero || cache->constructor;
+	cache->place = quarry_core_heap_place(needs_finish(cache) ? 0 : cache->request);
 	err = quarry_driver_heap_init(&cache->heap, &heap);
 	if (err)
 		goto free;
@@ -89,19 +95,26 @@ static noinline void *finish(struct quarry_cache *cache, void *object, gfp_t gfp
 
 static noinline void *alloc_slow(struct quarry_cache *cache, gfp_t gfp, unsigned long caller)
 {
-	void *object = quarry_driver_alloc(&cache->heap, cache->request, cache->align,
-					   gfp & ~(__GFP_ZERO | __GFP_DMA32), caller);
+	u64 offset = QUARRY_NO_OBJECT;
+	void *object;
 
+	/* Not tried yet. */
+	if (needs_finish(cache))
+		offset = quarry_driver_try_alloc(&cache->heap, cache->request);
+	if (offset != QUARRY_NO_OBJECT)
+		return finish(cache, (void *)(cache->heap.base + offset), gfp);
+	object = quarry_driver_alloc(&cache->heap, cache->request, cache->align,
+				     gfp & ~(__GFP_ZERO | __GFP_DMA32), caller);
 	return object ? finish(cache, object, gfp) : NULL;
 }
 
 void *quarry_cache_alloc(struct quarry_cache *cache, gfp_t gfp)
 {
-	u64 offset = quarry_driver_try_alloc(&cache->heap, cache->request);
+	u64 offset = quarry_driver_try_take(&cache->heap, cache->place);
 
 	if (unlikely(offset == QUARRY_NO_OBJECT))
 		return alloc_slow(cache, gfp, _RET_IP_);
-	if (unlikely(cache->finish || gfp & __GFP_ZERO))
+	if (unlikely(gfp & __GFP_ZERO))
 		return finish(cache, (void *)(cache->heap.base + offset), gfp);
 	return (void *)(cache->heap.base + offset);
 }
@@ -141,7 +154,7 @@ size_t quarry_cache_alloc_bulk(struct quarry_cache *cache, gfp_t gfp, size_t cou
 		}
 		got += done;
 	}
-	if (cache->finish || gfp & __GFP_ZERO)
+	if (needs_finish(cache) || gfp & __GFP_ZERO)
 		for (i = 0; i < got; i++)
 			finish(cache, objects[i], gfp);
 	return got;

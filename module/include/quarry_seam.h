@@ -72,6 +72,8 @@ void quarry_os_read_leave(void);
 /* Pinned: stay on this CPU; returns its number. A pinned caller is also a reader. */
 unsigned int quarry_os_pin(void);
 void quarry_os_unpin(void);
+/* In an NMI? Asked where the fast half of a free has to do more than push. */
+int quarry_os_in_nmi(void);
 /* CPUs that may ever be online, and the number of the current one (a hint unless pinned). */
 unsigned int quarry_os_cpus(void);
 unsigned int quarry_os_cpu(void);
@@ -370,11 +372,14 @@ int quarry_core_heap_free_sized(struct quarry_core_heap *heap, uint64_t offset, 
 /*
  * The fast halves of alloc (at alignment 8) and free, for a caller that is pinned on
  * `cpu`: from and to this CPU's magazine, without a lock. NO_OBJECT, 0: nothing has
- * happened, the whole call is needed, unpinned if it may sleep. Context: pinned; try_alloc
- * in NMI too.
+ * happened, the whole call is needed, unpinned if it may sleep. Context: pinned, NMI too.
  */
 uint64_t quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned long cpu,
 				    uint64_t size);
+/* The same for one size again and again, whose place among the magazines is looked up once. */
+uint64_t quarry_core_heap_place(uint64_t size);
+uint64_t quarry_core_heap_try_take(struct quarry_core_heap *heap, unsigned long cpu,
+				   uint64_t place);
 int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned long cpu, uint64_t offset);
 /* The bytes of the slots that serve such a request; 0 when pages do, or nothing can. */
 uint64_t quarry_core_heap_slot_bytes(uint64_t size, uint64_t align);

@@ -122,6 +122,8 @@ public:
 
     // Takes the free of a slot that is no longer live, where the fast path could not.
     void put(u32 c, Offset offset, LiveByte* live) {
+        if constexpr (requires { P::in_nmi(); })
+            if (P::in_nmi()) return home(offset);
         if (c >= kClasses || !equip(c, Context::atomic)) return home(offset);
         PinGuard<P> pin;
         CpuCache& cache = of(pin.cpu());

@@ -11,7 +11,7 @@
 // Neither takes a lock or has a locked instruction, and neither touches a slab's header or a
 // page's descriptor. What they cannot do, they leave alone, and the heap does it.
 //
-// Context: pinned on `cpu`; try_alloc in NMI too. Costs: O(1).
+// Context: pinned on `cpu`; NMI too. Costs: O(1).
 #pragma once
 
 #include "../pages/region.hpp"
@@ -50,7 +50,11 @@ public:
     static u64 bytes(u32 cpus) { return sizeof(HeapFront) + cpus * sizeof(CpuCache); }
 
     // Pinned on `cpu`.
-    CpuCache& cache(u64 cpu) { return reinterpret_cast<CpuCache*>(this + 1)[cpu]; }
+    CpuCache& cache(u64 cpu) {
+        // As 32 bits, which needs no extension of what is a number of 32.
+        const u32 distance = static_cast<u32>(cpu) * u32{sizeof(CpuCache)};
+        return *reinterpret_cast<CpuCache*>(reinterpret_cast<char*>(this + 1) + distance);
+    }
 
     // The heap that it is of.
     void* owner() const { return owner_; }
@@ -62,12 +66,20 @@ public:
         home_.store(words ? words : &front_detail::none(), std::memory_order_release);
     }
 
+    // Where the magazines of a size are; that of none serves nothing.
+    static u64 place_for(u64 size) {
+        return size > kMaxSlot ? place_of(kClasses) : front_detail::kPlaceOf[(size + 7) / 8];
+    }
+
     // An object of normal memory, aligned to 8, or kNoObject: nothing has happened.
     [[gnu::always_inline]] Offset try_alloc(u64 cpu, u64 size) {
-        CpuCache& cache = settled(this->cache(cpu));
         if (size > kMaxSlot) [[unlikely]]
             return kNoObject;
-        const u64 place = front_detail::kPlaceOf[(size + 7) / 8];
+        return try_take(cpu, front_detail::kPlaceOf[(size + 7) / 8]);
+    }
+    // The same, by what place_for answered.
+    [[gnu::always_inline]] Offset try_take(u64 cpu, u64 place) {
+        CpuCache& cache = settled(this->cache(cpu));
         if (!cache.enter()) [[unlikely]]
             return kNoObject;
         Entry* const top = cache.top(place).get() - 1;
@@ -98,9 +110,9 @@ public:
     // entry that stands in front of the array ends it, or a duplicate, which stays.
     u32 try_alloc_some(u64 cpu, u64 size, u64 base, u32 n, u64* out) {
         CpuCache& cache = settled(this->cache(cpu));
-        if (size > kMaxSlot || !cache.enter()) [[unlikely]]
+        const u64 place = place_for(size);
+        if (!cache.enter()) [[unlikely]]
             return 0;
-        const u64 place = front_detail::kPlaceOf[(size + 7) / 8];
         Entry* top = cache.top(place).get();
         u32 got = 0;
         for (; got < n; ++got) {

@@ -22,7 +22,7 @@
 // CPUs' magazines, low memory's slots. An atomic caller: all of it but the other CPUs'
 // magazines. CPUs out of reach are counted.
 //
-// Context: alloc by its argument, frees any (NMI: try_alloc and free_remote alone),
+// Context: alloc by its argument, frees any (NMI: try_alloc, try_free and free_remote alone),
 // all others task. Costs: O(1); O(orders) for runs; O(log regions) with several regions;
 // reclaiming is bounded by what is cached. The audit is in heap_audit.hpp.
 #pragma once
@@ -172,7 +172,7 @@ public:
         return done ? Error::none : free_slow(offset);
     }
     // The fast half of free, for a caller that is pinned on `cpu`: a slot of a normal
-    // class; else nothing happens, and free says why. Context: any but NMI.
+    // class; else nothing happens, and free says why. NMI too.
     bool try_free(u64 cpu, Offset offset) {
         return front().try_free(cpu, offset, front().home()) != 0;
     }

@@ -23,6 +23,9 @@ KHeap& of(quarry_core_heap* heap) { return *static_cast<KHeap*>(front(heap).owne
 
 }  // namespace
 
+// Not to be traced, which would cost each of them an instruction.
+#define QUARRY_FAST [[gnu::no_instrument_function]]
+
 extern "C" {
 
 int quarry_core_heap_create(uint64_t max_pages, void* os_pool, quarry_core_heap** heap) {
@@ -73,11 +76,19 @@ int quarry_core_heap_free_sized(quarry_core_heap* heap, uint64_t offset, uint64_
     return to_seam(of(heap).free_sized(offset, size));
 }
 
-uint64_t quarry_core_heap_try_alloc(quarry_core_heap* heap, unsigned long cpu, uint64_t size) {
+QUARRY_FAST uint64_t quarry_core_heap_try_alloc(quarry_core_heap* heap, unsigned long cpu, uint64_t size) {
     return front(heap).try_alloc(cpu, size);
 }
 
-int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned long cpu, uint64_t offset) {
+uint64_t quarry_core_heap_place(uint64_t size) {
+    return HeapFront<KernelPlatform>::place_for(size);
+}
+
+QUARRY_FAST uint64_t quarry_core_heap_try_take(quarry_core_heap* heap, unsigned long cpu, uint64_t place) {
+    return front(heap).try_take(cpu, place);
+}
+
+QUARRY_FAST int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned long cpu, uint64_t offset) {
     return static_cast<int>(front(heap).try_free(cpu, offset, front(heap).home()));
 }
 
@@ -130,12 +141,12 @@ int quarry_core_heap_free_block(quarry_core_heap* heap, uint64_t offset, unsigne
     return to_seam(of(heap).free_pages(offset, order_of(order)));
 }
 
-uint64_t quarry_core_heap_try_pages(quarry_core_heap* heap, unsigned long cpu, unsigned order) {
+QUARRY_FAST uint64_t quarry_core_heap_try_pages(quarry_core_heap* heap, unsigned long cpu, unsigned order) {
     const PageNumber page = of(heap).pages().try_alloc(cpu, order_of(order));
     return page == KPages::kNoPage ? QUARRY_NO_OBJECT : value(page) * kPageBytes;
 }
 
-int quarry_core_heap_try_free_pages(quarry_core_heap* heap, unsigned long cpu, uint64_t offset,
+QUARRY_FAST int quarry_core_heap_try_free_pages(quarry_core_heap* heap, unsigned long cpu, uint64_t offset,
                                     unsigned order) {
     return offset % kPageBytes == 0 &&
            of(heap).pages().try_free(cpu, PageNumber{offset / kPageBytes}, order_of(order));

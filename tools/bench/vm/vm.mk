@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Benchmarks in a virtual machine whose clock counts instructions.
-$(BUILD)/bench/vm_bench: tools/bench/vm/vm_bench.c $(KILL_DEPS)
+$(BUILD)/bench/vm_bench: tools/bench/vm/vm_bench.c $(TOOLS_LIB)/libquarry.a $(VM_HEADERS)
 	@mkdir -p $(@D)
 	gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -static -pthread -Itools/libquarry/include -Iuapi -o $@ $< \
 		$(TOOLS_LIB)/libquarry.a
