@@ -35,7 +35,7 @@ include tools/check/check.mk
 # What `make test` runs, in two lanes; each target also stands alone. All that they need is built
 # first: it keeps every CPU busy, and no two of them then build the same thing at one time.
 TEST_TARGETS := test-host test-record test-libquarry test-bench-report test-tools + \
-	test-vm test-kunit test-kill-short
+	test-vm test-kunit test-kill-short test-nmi
 
 .PHONY: test test-build
 test: ## every test: host, UML, VM; the last line counts them
@@ -46,7 +46,7 @@ test: ## every test: host, UML, VM; the last line counts them
 	@$(MAKE) --no-print-directory -k -j$$(nproc) test-build >$(BUILD)/test/build.log 2>&1 || true
 	@tools/check/tally.sh $(TEST_TARGETS)
 
-test-build: host-programs libquarry-programs record-programs traces kunit-modules module vm-programs sample-driver kill-program
+test-build: host-programs libquarry-programs record-programs traces kunit-modules module vm-programs sample-driver nmi-driver kill-program
 
 clean: ## remove everything built (kernel caches outside the tree stay)
 	rm -rf $(BUILD)

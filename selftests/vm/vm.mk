@@ -48,6 +48,16 @@ SAMPLE_BUILD = $(BUILD)/sample_driver/$(VM_KERNEL)
 sample-driver: module
 	@tools/kernels/driver.sh $(VM_KERNEL) selftests/sample_driver $(SAMPLE_BUILD)
 
+# Another, which NMIs from outside drive.
+NMI_BUILD = $(BUILD)/nmi_driver/$(VM_KERNEL)
+.PHONY: nmi-driver test-nmi
+nmi-driver: module
+	@tools/kernels/driver.sh $(VM_KERNEL) selftests/nmi_driver $(NMI_BUILD)
+
+test-nmi: nmi-driver ## allocate and free in NMIs, sent from outside [KERNEL=6.1|6.12|newest]
+	@tools/deps.sh vm
+	@python3 -B $(VM_DIR)/nmi.py $(VM_KERNEL) $(BUILD)/module/$(VM_KERNEL)/quarry.ko $(NMI_BUILD)/nmi_driver.ko $(BUILD)/nmi
+
 test-vm: module vm-programs sample-driver ## run the TAP programs on a stock kernel [KERNEL=6.1|6.12|newest] [TEST=name]
 	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --timeout $(VM_SECONDS) -- $(VM_DIR)/run-tests.sh $(TEST)
 

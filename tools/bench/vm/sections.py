@@ -14,10 +14,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
+
+sys.path.insert(0, "selftests/vm")
+from monitor import Monitor, wait  # noqa: E402
 
 BAR = 2000
 BEGIN = {"quarry_os_lock": "quarry_os_unlock",
@@ -25,23 +26,6 @@ BEGIN = {"quarry_os_lock": "quarry_os_unlock",
          "quarry_os_pin": "quarry_os_unpin"}
 INTERRUPT = re.compile(r"^(asm_)?(sysvec|common_interrupt|exc_|asm_exc|irqentry|error_entry)")
 LINE = re.compile(r"/([0-9a-f]{16})/")
-
-
-class Monitor:
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.socket.settimeout(10)
-        self.answer()
-
-    def answer(self):
-        text = b""
-        while not text.endswith(b"(qemu) "):
-            text += self.socket.recv(65536)
-
-    def __call__(self, command):
-        self.socket.sendall(command.encode() + b"\n")
-        self.answer()
 
 
 class Symbols:
@@ -107,15 +91,6 @@ def longest(trace, symbols):
 def inside(name):
     """What unlock and its like call themselves."""
     return name.startswith(("_raw_spin_unlock", "__raw_spin", "preempt_", "__rcu_read", "native_"))
-
-
-def wait(path, process, seconds=200):
-    end = time.time() + seconds
-    while not os.path.exists(path):
-        if process.poll() is not None or time.time() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def main(scratch, module, program, result, live="1000000"):
