@@ -87,7 +87,7 @@ struct quarry_driver_region {
 struct quarry_cache {
 	struct quarry_heap heap;
 	u64 request;		/* what is asked of the core: of a class its slots' bytes */
-	u64 place;		/* of its magazines, in the core; that of none if there is more to do */
+	u64 place;		/* of its magazines; that of none if there is more to do */
 	u64 align;		/* above that of the class; else 8 */
 	bool zero;
 	void (*constructor)(void *object);

@@ -22,7 +22,7 @@ struct quarry_range {
 	struct quarry_core_range *core;
 	bool task;
 	struct quarry_os_lock lock;
-	spinlock_t task_lock;
+	spinlock_t task_lock;	/* of @core, for tasks */
 };
 
 static __always_inline unsigned long enter(struct quarry_range *range)

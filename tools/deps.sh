@@ -34,8 +34,10 @@ tools=("${build[@]}" libbpf-dev libelf-dev zlib1g-dev clang libclang-rt-dev llvm
 check=("${build[@]}" shellcheck clang clang-tidy python3 perl codespell)
 # `make run`: the virtual machine, bpftrace in it, and the programs that are recorded.
 run=("${vm[@]}" bpftrace bpftool sqlite3 perl git g++)
+# The page of figures in a browser.
+browser=(chromium chromium-driver fonts-dejavu-core python3)
 
-groups=(build kernels kunit vm host bench tools check run)
+groups=(build kernels kunit vm host bench tools check run browser)
 
 die() {
 	echo "deps: $*" >&2

@@ -348,7 +348,7 @@ uint32_t quarry_core_size_classes(const uint32_t **sizes);
 
 struct quarry_core_heap;
 
-/* Over the caller's regions; hooks are given `os_pool`. Context: task. Errors: NO_MEMORY, INVALID. */
+/* Over the caller's regions; hooks get `os_pool`. Context: task. Errors: NO_MEMORY, INVALID. */
 int quarry_core_heap_create(uint64_t max_pages, void *os_pool, struct quarry_core_heap **heap);
 void quarry_core_heap_destroy(struct quarry_core_heap *heap);
 /* As quarry_core_region_add, at `first_page` of the caller's choice. */

@@ -35,12 +35,17 @@ bench-count: ## instructions and cache misses of one pair, by callgrind (CASES="
 
 .PHONY: bench bench-page
 bench: ## every benchmark, and one page of all: build/bench/report.html (half an hour at most)
-	@for part in bench-host bench-user bench-vm bench-sections bench-kernel; do \
+	@for part in bench-host bench-user bench-vm bench-latency bench-sections bench-kernel; do \
 		$(MAKE) --no-print-directory $$part || exit 1; done
 	@$(MAKE) --no-print-directory bench-page
 
 bench-page: ## the page of the figures that were measured last
 	@python3 -B $(BENCH_DIR)/page.py $(BENCH_BUILD)
+
+.PHONY: test-bench-page
+test-bench-page: ## the page of figures in a real browser: a telephone's width, a desk, the dark, print
+	@tools/deps.sh browser
+	@python3 -B $(BENCH_DIR)/browser_test.py $(BENCH_BUILD)/browser
 
 .PHONY: test-bench-report
 test-bench-report: ## tests of the benchmarks' report: its rules, its table, its curves

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One page of all figures, and a summary of them for the README.
 
-    page.py FOLDER      reads host.json, user.json, vm.json, sections.json, kernel.json and curve-*.svg
-                        there, as far as they are there; writes report.html and summary.md
+    page.py FOLDER      reads host.json, user.json, vm.json, latency.json, sections.json, kernel.json and
+                        curve-*.svg there, as far as they are there; writes report.html and summary.md
 
 The page is one file without anything from elsewhere: it reads at a telephone's width, in the dark and
 in print. A figure is shown as a bar: how much of its allowance (the case's bar) it uses; what lies
@@ -10,6 +10,7 @@ beyond the line is a miss, and is marked in words, too.
 """
 import html
 import json
+import math
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ PARTS = [
     ("host", "The core against the mallocs, on a host"),
     ("user", "Programs: libquarry against the mallocs and shared-memory pools"),
     ("vm", "Instructions of calls, on stock 6.1"),
+    ("latency", "Single calls of drivers, from the shortest to the longest, on stock 6.1"),
     ("sections", "The longest sections with interrupts or preemption off, on stock 6.1"),
     ("kernel", "Drivers: Quarry against the kernel's own, in User Mode Linux"),
 ]
@@ -35,9 +37,11 @@ p { margin: .25rem 0 .75rem; } .faint { color: var(--faint); font-size: .875rem;
   padding: .2rem 0; border-top: 1px solid var(--track); break-inside: avoid; }
 .case b { font-weight: 600; overflow-wrap: anywhere; } .figures { text-align: right; font-size: .875rem; }
 .missed { color: var(--missed); font-weight: 600; }
+.calls { padding: .5rem 0; border-top: 1px solid var(--track); break-inside: avoid; } .calls p { margin: 0; }
+svg.calls-curve { width: 100%; max-width: 34rem; height: auto; display: block; font-size: 11px; }
 svg.bar { width: 100%; height: 1.1rem; display: block; } svg.curve { width: 100%; max-width: 28rem; height: auto; }
 details { grid-column: 1 / -1; font-size: .875rem; color: var(--faint); }
-@media (max-width: 34rem) { .case { grid-template-columns: 1fr auto; } .case svg { grid-column: 1 / -1; grid-row: 2; } }
+@media (max-width: 34rem) { .case { grid-template-columns: 1fr auto; } .case span:empty { display: none; } .case svg { grid-column: 1 / -1; grid-row: 2; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } details { display: none; } }
 """
 
@@ -91,6 +95,71 @@ def case_html(case):
             f'<details><summary>figures</summary>{detail}</details></div>')
 
 
+def share_above(pairs):
+    """Of (length, calls): (length, the share of calls that are as long, or longer)."""
+    total = left = sum(calls for _, calls in pairs)
+    points = []
+    for length, calls in pairs:
+        points.append((max(length, 1), left / total))
+        left -= calls
+    return points
+
+
+def latency_svg(distributions, longest):
+    """How many calls take so long or longer, down to the one that is the longest: both axes by powers of ten."""
+    curves = {who: share_above(pairs) + [(max(longest[who], 1), 1 / sum(calls for _, calls in pairs))]
+              for who, pairs in distributions.items()}
+    left, right, top, bottom = 44, 330, 8, 150
+    most = max(length for points in curves.values() for length, _ in points)
+    decades = max(1, math.ceil(math.log10(most)))
+    least = min(part for points in curves.values() for _, part in points)
+    depth = max(1, math.ceil(-math.log10(least) - 1e-9))
+
+    def at(length, part):
+        return (left + (right - left) * math.log10(length) / decades,
+                top + (bottom - top) * -math.log10(part) / depth)
+
+    parts = [f'<svg class="calls-curve" viewBox="0 0 {right + 70} {bottom + 24}" role="img" '
+             f'aria-label="share of calls by their length">']
+    for power in range(decades + 1):
+        x, _ = at(10 ** power, 1)
+        parts.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="var(--track)"/>'
+                     f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle" fill="var(--faint)">{10 ** power:,}</text>')
+    for power in range(0, depth + 1, 2 if depth > 4 else 1):
+        _, y = at(1, 10 ** -power)
+        parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="var(--track)"/>'
+                     f'<text x="{left - 4}" y="{y + 4:.1f}" text-anchor="end" fill="var(--faint)">'
+                     f'{"all" if power == 0 else f"10^-{power}"}</text>')
+    ends = []
+    for who, points in curves.items():
+        ours = who == "quarry"
+        line, before = [], None
+        for length, part in points:
+            x, y = at(length, part)
+            # What takes longer than one length takes the next one at least.
+            line += [f"{before:.1f},{y:.1f}"] if before is not None else []
+            line.append(f"{x:.1f},{y:.1f}")
+            before = x
+        parts.append(f'<polyline points="{" ".join(line)}" fill="none" stroke="{"var(--met)" if ours else "var(--faint)"}" '
+                     f'stroke-width="{2 if ours else 1.5}"/>')
+        x, y = at(*points[-1])
+        while any(abs(y - other) < 12 and abs(x - at_x) < 60 for at_x, other in ends):
+            y -= 12
+        ends.append((x, y))
+        parts.append(f'<text x="{x + 4:.1f}" y="{y + 4:.1f}" fill="{"var(--met)" if ours else "var(--ink)"}">'
+                     f"{html.escape(who)}</text>")
+    return "".join(parts) + "</svg>"
+
+
+def latency_html(case):
+    longest = {who: told["longest"] for who, told in case["quantiles"].items()}
+    told = "; ".join(f"{html.escape(who)}: " + ", ".join(f"{name} {value:,}" for name, value in q.items())
+                     for who, q in case["quantiles"].items())
+    return (f'<div class="calls"><p><b>{html.escape(case["name"])}</b> <span class="faint">{html.escape(case["unit"])}, '
+            f'share of {case["calls"]:,} calls that take so long or longer</span></p>'
+            f'{latency_svg(case["distribution"], longest)}<p class="faint">{told}</p></div>')
+
+
 def curve(path):
     """An SVG of its own, as a part of the page."""
     with open(path, encoding="utf-8") as f:
@@ -110,7 +179,7 @@ def summary(parts):
         met, of = counts(cases)
         missed = ", ".join(f"{case['name']} ({share(case):.2f} of its bar)" for case in cases
                            if case.get("met") is False and share(case) is not None)
-        lines.append(f"| {title} (`{name}.json`) | {met} of {of} | {missed or 'none'} |")
+        lines.append(f"| {title} (`{name}.json`) | {f'{met} of {of}' if of else '-'} | {missed or 'none'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -119,10 +188,12 @@ def page(parts, machine, curves):
             "<p>Each bar is what a case uses of its allowance, the line; a case beyond it has missed.</p>"]
     for name, title, cases in parts:
         met, of = counts(cases)
-        body.append(f'<h2 id="{name}">{html.escape(title)}</h2><p class="faint">{met} of {of} cases with a bar '
-                    f"meet it.</p>")
+        body.append(f'<h2 id="{name}">{html.escape(title)}</h2>')
+        if of:
+            body.append(f'<p class="faint">{met} of {of} cases with a bar meet it.</p>')
         body += [case_html(case) for case in cases if case.get("bar") is not None]
-        others = [case for case in cases if case.get("bar") is None]
+        body += [latency_html(case) for case in cases if case.get("distribution")]
+        others = [case for case in cases if case.get("bar") is None and not case.get("distribution")]
         if others:
             body.append('<p class="faint">Without a bar:</p>')
             body += [case_html(case) for case in others]

@@ -13,16 +13,19 @@ import tempfile
 import unittest
 import xml.etree.ElementTree as xml
 
-sys.path.insert(1, os.path.join(sys.path[0], "vm"))
+sys.path[1:1] = [os.path.join(sys.path[0], part) for part in ("vm", "kernel")]
 
 import bars
 import bounds
 import count
 import curves
+import kernel_report
+import latency_report
 import page
 import report
 import rules
 import sections
+import vm_report
 
 PEERS = {"glibc": "1", "mimalloc": "2", "jemalloc": "3", "tcmalloc": "4"}
 
@@ -406,6 +409,132 @@ class Page(unittest.TestCase):
     def test_without_figures_it_says_what_to_do(self):
         status, text, _ = self.made()
         self.assertEqual((status, text), (1, ""))
+
+
+class Latency(unittest.TestCase):
+    LINES = "\n".join(
+        f"[    1.7] latency: {case} {call} {who} 1000 44 60 90 {longest} 44:990 60:9 88:1"
+        for case, peer in (("object_64", "kmem_cache"), ("any_size", "kmalloc"), ("pages_0_3", "alloc_pages"), ("range", ""))
+        for call in ("alloc", "free")
+        for who, longest in (("quarry", 95), (peer, 190)) if who)
+
+    def reported(self, lines):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [os.path.join(folder, name) for name in ("latency.lines", "latency.json")]
+            with open(paths[0], "w", encoding="utf-8") as file:
+                file.write(lines)
+            with contextlib.redirect_stdout(io.StringIO()) as told:
+                status = latency_report.main(*paths)
+            cases = json.load(open(paths[1], encoding="ascii"))["cases"] if os.path.exists(paths[1]) else []
+            return status, cases, told.getvalue()
+
+    def test_each_call_is_a_case_whose_figure_is_the_longest(self):
+        status, cases, told = self.reported(self.LINES)
+        self.assertEqual(status, 0)
+        self.assertEqual([case["name"] for case in cases][:3],
+                         ["latency-object-64-alloc", "latency-object-64-free", "latency-any-size-alloc"])
+        self.assertEqual((cases[0]["quarry"], cases[0]["peers"], cases[0]["ratio"]), (95, {"kmem_cache": 190}, 0.5))
+        self.assertEqual((cases[-1]["peers"], cases[-1]["ratio"]), ({}, None))
+        self.assertEqual(sum(calls for _, calls in cases[0]["distribution"]["quarry"]), 1000)
+        self.assertIn("p99.999", told)
+
+    def test_a_call_that_was_not_measured_is_an_error_by_name(self):
+        status, cases, told = self.reported(self.LINES.replace("latency: range free", "latency: range lost"))
+        self.assertEqual((status, cases), (1, []))
+        self.assertIn("range free", told)
+
+    def test_the_share_above_falls_from_all_to_the_last_one(self):
+        self.assertEqual(page.share_above([[44, 990], [60, 9], [88, 1]]), [(44, 1.0), (60, 0.01), (88, 0.001)])
+
+    def test_a_distribution_is_drawn_inside_its_frame_up_to_the_longest(self):
+        _, cases, _ = self.reported(self.LINES)
+        root = xml.fromstring(page.latency_svg(cases[0]["distribution"], {"quarry": 95, "kmem_cache": 190}))
+        lines = [e for e in root.iter() if e.tag == "polyline"]
+        self.assertEqual(len(lines), 2)
+        self.assertEqual([e.text for e in root.iter("text")][-2:], ["quarry", "kmem_cache"])
+        _, _, wide, high = map(float, root.get("viewBox").split())
+        ends = []
+        for line in lines:
+            points = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+            self.assertTrue(all(0 <= x <= wide and 0 <= y <= high for x, y in points))
+            ends.append(points[-1][0])
+        self.assertGreater(ends[1], ends[0])
+
+    def test_the_page_shows_a_distribution_instead_of_a_bar(self):
+        _, cases, _ = self.reported(self.LINES)
+        self.assertIn("p99.999", page.latency_html(cases[0]))
+        body = page.page([("latency", "Calls", cases)], "", [])
+        self.assertEqual(body.count('<svg class="calls-curve"'), 8)
+        self.assertNotIn('class="case"', body)
+
+
+class KernelReport(unittest.TestCase):
+    def reported(self, boots):
+        with tempfile.TemporaryDirectory() as folder:
+            logs = []
+            for n, figures in enumerate(boots):
+                logs.append(os.path.join(folder, f"boot-{n}.log"))
+                with open(logs[-1], "w", encoding="ascii") as file:
+                    file.write("".join(f"[ 1.0] kernel-bench: {case} {who} {value}\n" for (case, who), value in figures.items()))
+            target = os.path.join(folder, "kernel.json")
+            with contextlib.redirect_stdout(io.StringIO()) as told:
+                status = kernel_report.main(target, *logs)
+            cases = {case["name"]: case for case in json.load(open(target, encoding="ascii"))["cases"]}
+            return status, cases, told.getvalue()
+
+    def figures(self, quarry, peer):
+        names = list(kernel_report.BARS.items()) + [(name, (who, 0)) for name, who in kernel_report.UNBARRED.items()]
+        all_of = {(name, who): value for name, (peer_name, _) in names for who, value in (("quarry", quarry), (peer_name, peer))}
+        for name in ("k-one", "k-growth-1k", "k-growth-1m"):
+            all_of.update({(name, "quarry"): quarry, (name, "kmem_cache"): peer})
+        return all_of
+
+    def test_a_figure_is_the_median_of_the_boots_and_held_to_its_ratio(self):
+        status, cases, told = self.reported([self.figures(quarry, 100000) for quarry in (9000, 10000, 90000)])
+        self.assertEqual(status, 0)
+        self.assertEqual((cases["k-hot-64"]["quarry"], cases["k-hot-64"]["ratio"], cases["k-hot-64"]["met"]), (10.0, 0.1, True))
+        self.assertEqual((cases["k-growth"]["ratio"], cases["k-random-1m"]["met"]), (1.0, None))
+        self.assertIn("14 of 14 cases", told)
+
+    def test_a_miss_is_told_with_its_bound(self):
+        _, cases, told = self.reported([self.figures(80000, 100000)])
+        self.assertIs(cases["k-cross"]["met"], False)
+        self.assertIn("lines of cache", cases["k-cross"]["bound"])
+        self.assertIn("k-cross: what an object", told)
+        self.assertNotIn("bound", cases["k-bulk-64"])
+
+    def test_a_case_without_a_figure_is_an_error_by_name(self):
+        figures = self.figures(10000, 100000)
+        del figures["k-cross", "kmem_cache"], figures["k-one", "quarry"]
+        status, cases, told = self.reported([figures])
+        self.assertEqual(status, 1)
+        self.assertEqual(cases["k-cross"]["missing"], "kmem_cache")
+        self.assertIn("k-two-scaling     no figure of quarry", told)
+
+
+class VmReport(unittest.TestCase):
+    def reported(self, *lines):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [os.path.join(folder, name) for name in ("vm.lines", "vm.json")]
+            with open(paths[0], "w", encoding="ascii") as file:
+                file.write("".join("\t".join(line) + "\n" for line in lines))
+            with contextlib.redirect_stdout(io.StringIO()) as told:
+                status = vm_report.main(*paths)
+            cases = json.load(open(paths[1], encoding="ascii"))["cases"] if os.path.exists(paths[1]) else []
+            return status, cases, told.getvalue()
+
+    def test_a_bar_is_of_instructions_or_below_1_of_the_ratio(self):
+        status, cases, told = self.reported(("vm-pair", "29.7", "29", "31", "30", "-", "-"),
+                                            ("vm-alloc-batch-32", "30", "30", "30", "0.167", "single", "900"),
+                                            ("vm-drain-32", "102", "102", "103", "60", "-", "-"),
+                                            ("vm-page-pair", "200", "200", "200", "-", "kernel", "4000"))
+        self.assertEqual((status, [case["met"] for case in cases]), (0, [True, True, False, None]))
+        self.assertAlmostEqual(cases[3]["ratio"], 0.05)
+        self.assertIn("entries read and", told)
+        self.assertIn("2 of 3 cases", told)
+
+    def test_without_a_line_it_fails(self):
+        self.assertEqual(self.reported(("no", "figures"))[:2], (1, []))
 
 
 class Sections(unittest.TestCase):
