@@ -62,7 +62,7 @@ static int misplaced(u64 offset, unsigned long caller)
 
 static __always_inline bool is_misplaced(const struct quarry_range *range)
 {
-	return range->task && unlikely(in_interrupt());
+	return range->task && unlikely(!in_task());
 }
 
 struct quarry_range *quarry_range_create(const struct quarry_range_config *config)
