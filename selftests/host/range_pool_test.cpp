@@ -11,6 +11,7 @@
 
 #include "../../module/core/pool/pool_audit.hpp"
 #include "../../module/core/pool/reaper.hpp"
+#include "../../module/core/pool/transfer_calls.hpp"
 #include "host_platform.hpp"
 
 namespace quarry {
@@ -50,7 +51,7 @@ protected:
     }
     Error free(unsigned who, Offset offset) { return pool.free(*client[who], &offset, 1, why).why; }
     Error move(unsigned from, unsigned to, Offset offset) {
-        return pool.transfer(*client[from], *client[to], &offset, 1, why).why;
+        return TransferCalls<P>(pool).transfer(*client[from], *client[to], &offset, 1, why).why;
     }
 
     Pool<P> pool;
@@ -108,7 +109,7 @@ TEST_F(RangePoolTest, TheLimitOfAClientHoldsForAllocTransferAndResize) {
     EXPECT_EQ(granted.why, Error::quota);
     Offset other = 0;
     ASSERT_EQ(alloc(0, 64, other), Error::none);
-    EXPECT_EQ(pool.transfer(*client[0], *small, &other, 1, why).why, Error::quota);
+    EXPECT_EQ(TransferCalls<P>(pool).transfer(*client[0], *small, &other, 1, why).why, Error::quota);
     EXPECT_EQ(free(0, other), Error::none);
     EXPECT_EQ(pool.resize(*small, out[3], 128, why).error(), Error::quota);
     EXPECT_EQ(pool.free(*small, out, 1, why).done, 1u);
