@@ -364,7 +364,7 @@ static void ranges_fit_resize_and_refuse(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, quarry_range_free(range, a), -EALREADY);
 	KUNIT_EXPECT_EQ(test, quarry_range_free(range, b), 0);
 	KUNIT_EXPECT_EQ(test, quarry_range_destroy(range), 0);
-	config.flags = ~QUARRY_RANGE_TASK;
+	config.flags = ~(unsigned int)QUARRY_RANGE_TASK;
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_range_create(&config)), (long)-EINVAL);
 	config.flags = 0;
 	config.granule = 3;

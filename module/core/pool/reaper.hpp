@@ -5,8 +5,8 @@
 //
 // It steps: at most 32 slots, without a lock (a compare-and-swap on the owner words,
 // one OR into the remote bitmap), then a breath. A lock is held only to read 8 links of
-// the chain, to take one slab off it and let go of the one before (class, then client), and
-// for one free of pages; never two objects' work under one hold. A slab is pinned
+// the chain, to take so many slabs off it and let go of those before (class, then client), and
+// for one free of pages; never an object's work under a hold. A slab is pinned
 // meanwhile, so that it cannot die.
 //
 // The caller guarantees that no call of this client runs or comes, neither as caller
@@ -36,11 +36,11 @@ public:
         Taken taken;
         ChainLink links[kLinks];
         while (const u32 n = first(client, links)) {
-            for (u32 i = 0; i < n; ++i) {
+            for (u32 i = 0; i < n;) {
                 if (chain_entry(links[i]))
-                    reap_slab(client, links[i], taken);
+                    i += reap_slabs(client, links + i, n - i, taken);
                 else
-                    reap_run(client, links[i], taken);
+                    reap_run(client, links[i++], taken);
                 P::breathe();
             }
         }
@@ -72,13 +72,21 @@ private:
         ++taken.objects;
     }
 
-    void reap_slab(Client<P>& client, ChainLink link, Taken& taken) {
-        if (!pin(client, link)) return;  // it went, and took the entry off the chain
-        SlabT& slab = *pinned_;
+    // The first of these links as far as their slabs are of one class; answers how many.
+    u32 reap_slabs(Client<P>& client, const ChainLink* links, u32 n, Taken& taken) {
+        const u32 done = pin(client, links, n);
+        for (u32 k = 0; k < pinned_count_; ++k) {
+            reap_slab(*pinned_[k].slab, pinned_[k].entry, taken);
+            P::breathe();
+        }
+        return done;
+    }
+
+    void reap_slab(SlabT& slab, u32 e, Taken& taken) {
         for (u32 w = 0; w < slab.words(); ++w) {
             if (!slab.marks().owned(w, ~u32{0})) continue;
-            keep_held(slab, w, chain_entry(link), taken);
-            const u32 bits = slab.marks().strip(w, chain_entry(link));
+            keep_held(slab, w, e, taken);
+            const u32 bits = slab.marks().strip(w, e);
             if (!bits) continue;
             {
                 ReadGuard<P> reader;
@@ -102,39 +110,54 @@ private:
         taken.bytes += u64{kept} * slab.size_class().slot_bytes;
     }
 
-    // Takes the entry off the chain and keeps its slab alive as `pinned_`; false when the slab is
-    // gone. What was held before is let go, under the same hold where its class is the same.
-    bool pin(Client<P>& client, ChainLink link) {
-        ReadGuard<P> reader;
+    // As a reader. Null: the slab is gone, and took the entry off the chain.
+    SlabT* slab_at(ChainLink link) {
         PageDesc* desc = pool_.buddy().find(chain_page(link));
         const u64 word = desc ? desc->word() : 0;
-        if (!desc || PageDesc::state(word) != PageState::slab) return false;
-        auto* slab = PageDesc::slab<SlabT>(word);
-        if (pinned_ && pinned_->class_index() != slab->class_index()) let_go(client);
-        Guard guard(pool_.slabs().lock_of(slab->class_index()));
-        if (pinned_) let_go_locked(client);
-        const u32 e = chain_entry(link);
-        if (slab->state() == SlabState::dead || slab->marks().client(e) != client.index())
-            return false;
-        if (!pool_.owners().chain().unlink(client, link)) return false;
-        if (!pool_.slabs().pin(*slab)) return false;
-        pinned_ = slab;
-        pinned_entry_ = e;
-        return true;
+        return desc && PageDesc::state(word) == PageState::slab ? PageDesc::slab<SlabT>(word)
+                                                                : nullptr;
+    }
+
+    // Takes entries off the chain and keeps their slabs alive, as `pinned_`: the first links
+    // whose slabs are of one class, under one hold; answers how many links these were. What was
+    // pinned before is let go, under the same hold where its class is the same.
+    u32 pin(Client<P>& client, const ChainLink* links, u32 n) {
+        ReadGuard<P> reader;
+        SlabT* slab = chain_entry(links[0]) ? slab_at(links[0]) : nullptr;
+        if (!slab) {
+            let_go(client);
+            return 1;
+        }
+        const u32 c = slab->class_index();
+        if (pinned_count_ && pinned_[0].slab->class_index() != c) let_go(client);
+        Guard guard(pool_.slabs().lock_of(c));
+        let_go_locked(client);
+        u32 i = 0;
+        do {
+            const u32 e = chain_entry(links[i]);
+            if (slab->state() != SlabState::dead && slab->marks().client(e) == client.index() &&
+                pool_.owners().chain().unlink(client, links[i]) && pool_.slabs().pin(*slab))
+                pinned_[pinned_count_++] = {slab, e};
+            if (++i == n || !chain_entry(links[i])) break;
+            slab = slab_at(links[i]);
+        } while (slab && slab->class_index() == c);
+        return i;
     }
 
     void let_go(Client<P>& client) {
-        if (!pinned_) return;
+        if (!pinned_count_) return;
         ReadGuard<P> reader;
-        Guard guard(pool_.slabs().lock_of(pinned_->class_index()));
+        Guard guard(pool_.slabs().lock_of(pinned_[0].slab->class_index()));
         let_go_locked(client);
     }
-    // Its entry is nobody's from here on, and it may die.
+    // Their entries are nobody's from here on, and they may die.
     void let_go_locked(Client<P>& client) {
-        pinned_->marks().set_client(pinned_entry_, kNobody);
-        pinned_->marks().outlive(client.index());
-        pool_.slabs().unpin(*pinned_);
-        pinned_ = nullptr;
+        while (pinned_count_) {
+            const Pinned& pinned = pinned_[--pinned_count_];
+            pinned.slab->marks().set_client(pinned.entry, kNobody);
+            pinned.slab->marks().outlive(client.index());
+            pool_.slabs().unpin(*pinned.slab);
+        }
     }
 
     void reap_overflow(Client<P>& client, Taken& taken) {
@@ -199,8 +222,12 @@ private:
     }
 
     Pool<P>& pool_;
-    SlabT* pinned_ = nullptr;
-    u32 pinned_entry_ = 0;
+    struct Pinned {
+        SlabT* slab;
+        u32 entry;
+    };
+    Pinned pinned_[kLinks];  // all of one class
+    u32 pinned_count_ = 0;
     u64 kept_ = 0;  // objects that I/O holds: the keeper's from here on
 };
 
