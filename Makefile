@@ -34,12 +34,12 @@ include tools/check/check.mk
 
 # What `make test` runs, in two lanes; each target also stands alone. All that they need is built
 # first: it keeps every CPU busy, and no two of them then build the same thing at one time.
-TEST_TARGETS := test-host test-record test-libquarry test-bench-report test-bench-page test-tools + \
+TEST_TARGETS := test-host test-record test-libquarry test-bench-report test-tools + \
 	test-vm test-kunit test-kill-short test-nmi
 
 .PHONY: test test-build
 test: ## every test: host, UML, VM; the last line counts them
-	@tools/deps.sh host tools check kunit vm run browser
+	@tools/deps.sh host tools check kunit vm run
 	@mkdir -p $(BUILD)/test
 	@echo "building what the tests need ($(BUILD)/test/build.log)"
 	@# What does not build is told by the test that needs it.
