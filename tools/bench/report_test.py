@@ -441,7 +441,17 @@ class Latency(unittest.TestCase):
     def test_a_call_that_was_not_measured_is_an_error_by_name(self):
         status, cases, told = self.reported(self.LINES.replace("latency: range free", "latency: range lost"))
         self.assertEqual((status, cases), (1, []))
-        self.assertIn("range free", told)
+        self.assertIn("range free of quarry", told)
+
+    def test_a_peer_that_was_not_measured_is_an_error_by_name(self):
+        status, cases, told = self.reported(self.LINES.replace("any_size free kmalloc", "any_size free nobody"))
+        self.assertEqual((status, cases), (1, []))
+        self.assertIn("any_size free of kmalloc", told)
+
+    def test_a_distribution_that_was_cut_short_is_an_error(self):
+        status, cases, told = self.reported(self.LINES.replace("95 44:990 60:9 88:1", "95 44:990 60:9", 1))
+        self.assertEqual((status, cases), (1, []))
+        self.assertIn("object_64 alloc of quarry", told)
 
     def test_the_share_above_falls_from_all_to_the_last_one(self):
         self.assertEqual(page.share_above([[44, 990], [60, 9], [88, 1]]), [(44, 1.0), (60, 0.01), (88, 0.001)])

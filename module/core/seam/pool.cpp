@@ -235,9 +235,10 @@ int quarry_core_transfer(quarry_core_client* from, quarry_core_client* to,
                          quarry_core_refusal* refusal) {
     KClient& c = of(from);
     KPool::Refusal why;
-    return answer(guarded(c, offsets, count, why,
-                          [&](u32 n) { return TransferCalls<KernelPlatform>(pool_of(c)).transfer(c, of(to), offsets, n, why); }),
-                  why, done, refusal);
+    const auto transfer = [&](u32 n) {
+        return TransferCalls<KernelPlatform>(pool_of(c)).transfer(c, of(to), offsets, n, why);
+    };
+    return answer(guarded(c, offsets, count, why, transfer), why, done, refusal);
 }
 
 int quarry_core_share(quarry_core_client* from, quarry_core_client* to, const uint64_t* offsets,

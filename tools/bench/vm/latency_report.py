@@ -5,7 +5,7 @@
 
 A case is a call; its figure is the longest of all, beside the peer's, in instructions; the median and two
 quantiles stand beside it, and the whole distribution as pairs of a length and of how many calls took it, or up to
-an eighth more. Exit status 1 when a line is missing.
+an eighth more. Exit status 1 when a line is missing, or cut short.
 """
 import json
 import re
@@ -13,7 +13,8 @@ import sys
 
 LINE = re.compile(r"latency: (\w+) (alloc|free) (\w+) (\d+) (\d+) (\d+) (\d+) (\d+)((?: \d+:\d+)*)")
 # The kernel's drm_mm is beside RangeAllocator in the kernel bench.
-CALLS = [(case, call) for case in ("object_64", "any_size", "pages_0_3", "range") for call in ("alloc", "free")]
+PEERS = {"object_64": ["kmem_cache"], "any_size": ["kmalloc"], "pages_0_3": ["alloc_pages"], "range": []}
+CALLS = [(case, call) for case in PEERS for call in ("alloc", "free")]
 QUANTILES = ("median", "p99.9", "p99.999", "longest")
 
 
@@ -40,9 +41,15 @@ def case_of(call, whose):
 def main(lines, target):
     with open(lines, encoding="utf-8") as f:
         found = parse(f.read())
-    missing = [" ".join(call) for call in CALLS if "quarry" not in found.get(call, {})]
+    missing = [f"{case} {call} of {who}" for case, call in CALLS for who in ["quarry", *PEERS[case]]
+               if who not in found.get((case, call), {})]
     if missing:
         print(f"latency: the guest did not measure {', '.join(missing)}")
+        return 1
+    cut = [f"{' '.join(call)} of {who}" for call in CALLS for who, told in found[call].items()
+           if sum(calls for _, calls in told["distribution"]) != told["calls"]]
+    if cut:
+        print(f"latency: calls are missing in the distribution of {', '.join(cut)}: its line was cut short")
         return 1
     cases = [case_of(call, found[call]) for call in CALLS]
     with open(target, "w", encoding="ascii") as f:
