@@ -413,7 +413,8 @@ class Page(unittest.TestCase):
 
 class Latency(unittest.TestCase):
     LINES = "\n".join(
-        f"[    1.7] latency: {case} {call} {who} 1000 44 60 90 {longest} 44:990 60:9 88:1"
+        f"[    1.7] latency: {case} {call} {who} 1000 44 60 90 {longest}\n"
+        f"[    1.7] latency-part: {case} {call} {who} 44:990 60:9\n[    1.7] latency-part: {case} {call} {who} 88:1"
         for case, peer in (("object_64", "kmem_cache"), ("any_size", "kmalloc"), ("pages_0_3", "alloc_pages"), ("range", ""))
         for call in ("alloc", "free")
         for who, longest in (("quarry", 95), (peer, 190)) if who)
@@ -449,7 +450,7 @@ class Latency(unittest.TestCase):
         self.assertIn("any_size free of kmalloc", told)
 
     def test_a_distribution_that_was_cut_short_is_an_error(self):
-        status, cases, told = self.reported(self.LINES.replace("95 44:990 60:9 88:1", "95 44:990 60:9", 1))
+        status, cases, told = self.reported(self.LINES.replace("latency-part: object_64 alloc quarry 88:1", "", 1))
         self.assertEqual((status, cases), (1, []))
         self.assertIn("object_64 alloc of quarry", told)
 

@@ -5,13 +5,14 @@
 
 A case is a call; its figure is the longest of all, beside the peer's, in instructions; the median and two
 quantiles stand beside it, and the whole distribution as pairs of a length and of how many calls took it, or up to
-an eighth more. Exit status 1 when a line is missing, or cut short.
+an eighth more. Exit status 1 when a line is missing, or was cut short.
 """
 import json
 import re
 import sys
 
-LINE = re.compile(r"latency: (\w+) (alloc|free) (\w+) (\d+) (\d+) (\d+) (\d+) (\d+)((?: \d+:\d+)*)")
+LINE = re.compile(r"latency: (\w+) (alloc|free) (\w+) (\d+) (\d+) (\d+) (\d+) (\d+)")
+PART = re.compile(r"latency-part: (\w+) (alloc|free) (\w+)((?: \d+:\d+)+)")
 # The kernel's drm_mm is beside RangeAllocator in the kernel bench.
 PEERS = {"object_64": ["kmem_cache"], "any_size": ["kmalloc"], "pages_0_3": ["alloc_pages"], "range": []}
 CALLS = [(case, call) for case in PEERS for call in ("alloc", "free")]
@@ -20,10 +21,12 @@ QUANTILES = ("median", "p99.9", "p99.999", "longest")
 
 def parse(text):
     found = {}
-    for case, call, who, calls, *figures, pairs in LINE.findall(text):
-        distribution = [[int(n) for n in pair.split(":")] for pair in pairs.split()]
+    for case, call, who, calls, *figures in LINE.findall(text):
         found.setdefault((case, call), {})[who] = {
-            "calls": int(calls), **dict(zip(QUANTILES, map(int, figures))), "distribution": distribution}
+            "calls": int(calls), **dict(zip(QUANTILES, map(int, figures))), "distribution": []}
+    for case, call, who, pairs in PART.findall(text):
+        if who in found.get((case, call), {}):
+            found[case, call][who]["distribution"] += [[int(n) for n in pair.split(":")] for pair in pairs.split()]
     return found
 
 
@@ -49,7 +52,7 @@ def main(lines, target):
     cut = [f"{' '.join(call)} of {who}" for call in CALLS for who, told in found[call].items()
            if sum(calls for _, calls in told["distribution"]) != told["calls"]]
     if cut:
-        print(f"latency: calls are missing in the distribution of {', '.join(cut)}: its line was cut short")
+        print(f"latency: calls are missing in the distribution of {', '.join(cut)}: a line was lost or cut short")
         return 1
     cases = [case_of(call, found[call]) for call in CALLS]
     with open(target, "w", encoding="ascii") as f:

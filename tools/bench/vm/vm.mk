@@ -29,7 +29,7 @@ bench-latency: latency-driver ## each of 10^7 calls of a driver, the longest too
 	@tools/deps.sh vm
 	@$(VM_DIR)/vm.sh --kernel $(VM_KERNEL) --counted --append init_on_alloc=0 --timeout 1500 -- sh -c \
 		'insmod $(BUILD)/module/$(VM_KERNEL)/quarry.ko && insmod $(BUILD)/bench/latency/latency.ko calls=$(LATENCY_CALLS) && \
-		dmesg | grep latency: && rmmod latency quarry' >$(BUILD)/bench/latency.lines
+		dmesg | grep latency && rmmod latency quarry' >$(BUILD)/bench/latency.lines
 	@python3 -B tools/bench/vm/latency_report.py $(BUILD)/bench/latency.lines $(BUILD)/bench/latency.json
 
 $(BUILD)/bench/section_calls: tools/bench/vm/section_calls.c $(VM_HEADERS)

@@ -6,11 +6,12 @@
  * that none is counted. So they are calls of atomic context; what is cached goes home and comes again
  * in between, by the slow paths.
  *
- * For each call a line in the log:
+ * For each call a line in the log, and its distribution in as many lines as it takes:
  *
- *   latency: CASE CALL WHO CALLS MEDIAN P999 P99999 LONGEST [LENGTH:CALLS ...]
+ *   latency: CASE CALL WHO CALLS MEDIAN P999 P99999 LONGEST
+ *   latency-part: CASE CALL WHO LENGTH:CALLS ...
  *
- * The pairs are the distribution: so many calls took LENGTH instructions, or up to an eighth more.
+ * So many calls took LENGTH instructions, or up to an eighth more.
  */
 #include <linux/bits.h>
 #include <linux/gfp.h>
@@ -92,17 +93,22 @@ static u64 quantile(const struct histogram *h, u64 per_million)
 
 static void tell(const char *name, const char *call, const char *who, const struct histogram *h)
 {
-	static char line[900];
+	static char pairs[800];
 	unsigned int i;
-	int n;
+	int n = 0;
 
-	n = scnprintf(line, sizeof(line), "latency: %s %s %s %u %llu %llu %llu %llu", name, call, who,
-		      calls, quantile(h, 500000), quantile(h, 999000), quantile(h, 999990), h->longest);
-	for (i = 0; i < BUCKETS; i++)
+	pr_info("latency: %s %s %s %u %llu %llu %llu %llu\n", name, call, who, calls,
+		quantile(h, 500000), quantile(h, 999000), quantile(h, 999990), h->longest);
+	for (i = 0; i < BUCKETS; i++) {
 		if (h->count[i])
-			n += scnprintf(line + n, sizeof(line) - n, " %llu:%llu", least_of(i),
+			n += scnprintf(pairs + n, sizeof(pairs) - n, " %llu:%llu", least_of(i),
 				       h->count[i]);
-	pr_info("%s\n", line);
+		/* The kernel cuts a line of the log after a thousand characters. */
+		if (n && (n > sizeof(pairs) - 48 || i == BUCKETS - 1)) {
+			pr_info("latency-part: %s %s %s%s\n", name, call, who, pairs);
+			n = 0;
+		}
+	}
 }
 
 static __always_inline u64 stamp(void)
