@@ -22,6 +22,7 @@ help: ## list the targets
 
 include tools/kernels/kernels.mk
 include selftests/host/host.mk
+include selftests/interleave/interleave.mk
 include kunit/kunit.mk
 include tools/tools.mk
 include tools/bench/bench.mk
@@ -34,19 +35,19 @@ include tools/check/check.mk
 
 # What `make test` runs, in two lanes; each target also stands alone. All that they need is built
 # first: it keeps every CPU busy, and no two of them then build the same thing at one time.
-TEST_TARGETS := test-host test-record test-libquarry test-bench-report test-tools + \
+TEST_TARGETS := test-host test-interleave test-record test-libquarry test-bench-report test-tools + \
 	test-vm test-kunit test-kill-short test-nmi
 
 .PHONY: test test-build
 test: ## every test: host, UML, VM; the last line counts them
-	@tools/deps.sh host tools check kunit vm run
+	@tools/deps.sh host interleave tools check kunit vm run
 	@mkdir -p $(BUILD)/test
 	@echo "building what the tests need ($(BUILD)/test/build.log)"
 	@# What does not build is told by the test that needs it.
 	@$(MAKE) --no-print-directory -k -j$$(nproc) test-build >$(BUILD)/test/build.log 2>&1 || true
 	@tools/check/tally.sh $(TEST_TARGETS)
 
-test-build: host-programs libquarry-programs record-programs traces kunit-modules module vm-programs sample-driver nmi-driver kill-program
+test-build: host-programs interleave-program libquarry-programs record-programs traces kunit-modules module vm-programs sample-driver nmi-driver kill-program
 
 clean: ## remove everything built (kernel caches outside the tree stay)
 	rm -rf $(BUILD)

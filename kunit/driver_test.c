@@ -314,7 +314,9 @@ static void a_reserve_cannot_fail(struct kunit *test)
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(reserve));
 	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_reserve_create(cache, 0)), (long)-EINVAL);
-	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_reserve_create(cache, QUARRY_RESERVE_MAX)), (long)-ENOMEM);
+	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_reserve_create(cache, QUARRY_RESERVE_MAX + 1)),
+			(long)-EINVAL);
+	KUNIT_EXPECT_EQ(test, PTR_ERR(quarry_reserve_create(cache, 257)), (long)-ENOMEM);
 	while (n < 300 && (objects[n] = quarry_cache_alloc(cache, GFP_KERNEL)))
 		n++;
 	KUNIT_EXPECT_EQ(test, n, 256u - 20);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Reserves: objects of a cache set aside. What is set aside is live for the cache, so nobody gets
- * it; so a free looks for the object among them first, lest a second free of one object take
- * it from the reserve.
+ * it; so a free looks for the object among them first, by its address's hash, lest a second free of one
+ * object take it from the reserve.
  */
 #include <linux/export.h>
+#include <linux/hash.h>
+#include <linux/list.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -12,38 +15,98 @@
 #include "driver.h"
 #include "errors.h"
 
+struct quarry_aside {
+	struct hlist_node link;
+	void *object;
+};
+
+/**
+ * struct quarry_reserve - objects set aside
+ * @cache: of which
+ * @count: how many, at most
+ * @lock: of what follows
+ * @left: how many there are, the first of @objects; read as a hint
+ * @buckets: those by hash
+ * @bits: of a hash
+ * @objects: a stack
+ */
 struct quarry_reserve {
 	struct quarry_cache *cache;
 	unsigned int count;
-	raw_spinlock_t lock;
-	unsigned int left;	/* under the lock; read as a hint */
-	void *objects[];
+	raw_spinlock_t lock;	/* of what is set aside */
+	unsigned int left;
+	struct hlist_head *buckets;
+	unsigned int bits;
+	struct quarry_aside objects[];
 };
+
+static struct hlist_head *bucket_of(const struct quarry_reserve *reserve, const void *object)
+{
+	return &reserve->buckets[hash_ptr(object, reserve->bits)];
+}
+
+/* Under the lock, but when it is made and ended. */
+static void push(struct quarry_reserve *reserve, void *object)
+{
+	struct quarry_aside *aside = &reserve->objects[reserve->left];
+
+	aside->object = object;
+	hlist_add_head(&aside->link, bucket_of(reserve, object));
+	WRITE_ONCE(reserve->left, reserve->left + 1);
+}
+
+static void *pop(struct quarry_reserve *reserve)
+{
+	struct quarry_aside *aside;
+
+	if (!reserve->left)
+		return NULL;
+	WRITE_ONCE(reserve->left, reserve->left - 1);
+	aside = &reserve->objects[reserve->left];
+	hlist_del(&aside->link);
+	return aside->object;
+}
+
+static bool is_aside(const struct quarry_reserve *reserve, const void *object)
+{
+	struct quarry_aside *aside;
+
+	hlist_for_each_entry(aside, bucket_of(reserve, object), link)
+		if (aside->object == object)
+			return true;
+	return false;
+}
 
 struct quarry_reserve *quarry_reserve_create(struct quarry_cache *cache, unsigned int count)
 {
 	struct quarry_reserve *reserve;
+	void *object;
 
 	might_sleep();
 	if (!count || count > QUARRY_RESERVE_MAX)
 		return ERR_PTR(-EINVAL);
-	reserve = kzalloc(struct_size(reserve, objects, count), GFP_KERNEL);
+	reserve = kvzalloc(struct_size(reserve, objects, count), GFP_KERNEL);
 	if (!reserve)
 		return ERR_PTR(-ENOMEM);
 	reserve->cache = cache;
 	reserve->count = count;
 	raw_spin_lock_init(&reserve->lock);
-	for (; reserve->left < count; reserve->left++) {
-		void *object = quarry_driver_alloc(&cache->heap, cache->request, cache->align,
-						   GFP_KERNEL, _RET_IP_);
-
-		if (!object) {
-			quarry_reserve_destroy(reserve);
-			return ERR_PTR(-ENOMEM);
-		}
-		reserve->objects[reserve->left] = object;
+	/* A hash of no bits is none. */
+	reserve->bits = max(order_base_2(count), 1);
+	reserve->buckets = kvcalloc(BIT(reserve->bits), sizeof(*reserve->buckets), GFP_KERNEL);
+	if (!reserve->buckets)
+		goto no_memory;
+	while (reserve->left < count) {
+		object = quarry_driver_alloc(&cache->heap, cache->request, cache->align,
+					     GFP_KERNEL, _RET_IP_);
+		if (!object)
+			goto no_memory;
+		push(reserve, object);
 	}
 	return reserve;
+no_memory:
+	quarry_reserve_destroy(reserve);
+	return ERR_PTR(-ENOMEM);
 }
 EXPORT_SYMBOL_GPL(quarry_reserve_create);
 
@@ -52,8 +115,10 @@ void quarry_reserve_destroy(struct quarry_reserve *reserve)
 	if (IS_ERR_OR_NULL(reserve))
 		return;
 	might_sleep();
-	quarry_cache_free_bulk(reserve->cache, reserve->left, reserve->objects);
-	kfree(reserve);
+	while (reserve->left)
+		quarry_cache_free(reserve->cache, pop(reserve));
+	kvfree(reserve->buckets);
+	kvfree(reserve);
 }
 EXPORT_SYMBOL_GPL(quarry_reserve_destroy);
 
@@ -66,8 +131,7 @@ void *quarry_reserve_alloc(struct quarry_reserve *reserve, gfp_t gfp)
 	if (likely(object))
 		return object;
 	raw_spin_lock_irqsave(&reserve->lock, flags);
-	if (reserve->left)
-		object = reserve->objects[--reserve->left];
+	object = pop(reserve);
 	raw_spin_unlock_irqrestore(&reserve->lock, flags);
 	if (!object)
 		return NULL;
@@ -87,18 +151,15 @@ static int put_aside(struct quarry_reserve *reserve, void *object, bool *taken)
 	u64 offset = quarry_driver_offset(heap, object);
 	int error = QUARRY_OK;
 	unsigned long flags;
-	unsigned int i;
 
 	raw_spin_lock_irqsave(&reserve->lock, flags);
-	for (i = 0; i < reserve->left && !error; i++)
-		if (reserve->objects[i] == object)
-			error = QUARRY_E_ALREADY_FREE;
+	if (is_aside(reserve, object))
+		error = QUARRY_E_ALREADY_FREE;
 	/* To its own size: asks only whether it is a live object's start. */
 	if (!error && reserve->left < reserve->count) {
 		error = quarry_core_heap_resize(heap->core, offset, reserve->cache->request);
 		if (!error) {
-			reserve->objects[reserve->left] = object;
-			WRITE_ONCE(reserve->left, reserve->left + 1);
+			push(reserve, object);
 			*taken = true;
 		}
 	}

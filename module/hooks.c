@@ -261,11 +261,6 @@ void quarry_os_trace_drain(void *pool, uint32_t slot_bytes, uint32_t slots, uint
 	trace_drain(pool_id(pool), slot_bytes, slots, ns);
 }
 
-int quarry_os_in_nmi(void)
-{
-	return in_nmi() != 0;
-}
-
 int quarry_os_trace_timed(void)
 {
 	return trace_refill_enabled() || trace_drain_enabled();

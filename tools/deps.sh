@@ -25,6 +25,8 @@ vm=("${build[@]}" qemu-system-x86 busybox-static cpio xz-utils zstd kmod gcc-mul
 # The core on the host: unit tests, sanitizers, fuzzers; the benchmarks' peers.
 host=("${build[@]}" libgtest-dev libgmock-dev libbenchmark-dev clang libclang-rt-dev llvm libjemalloc-dev
 	libgoogle-perftools-dev libmimalloc-dev)
+# Interleavings of the core, explored.
+interleave=("${build[@]}" libgtest-dev relacy-dev)
 # Benchmarks of the core against the mallocs; instruction counts by callgrind.
 bench=("${host[@]}" python3 valgrind)
 # libquarry, quarryctl, the recorder and the libbpf tools.
@@ -37,7 +39,7 @@ run=("${vm[@]}" bpftrace bpftool sqlite3 perl git g++)
 # The page of figures in a browser.
 browser=(chromium chromium-driver fonts-dejavu-core python3)
 
-groups=(build kernels kunit vm host bench tools check run browser)
+groups=(build kernels kunit vm host interleave bench tools check run browser)
 
 die() {
 	echo "deps: $*" >&2

@@ -72,8 +72,6 @@ void quarry_os_read_leave(void);
 /* Pinned: stay on this CPU; returns its number. A pinned caller is also a reader. */
 unsigned int quarry_os_pin(void);
 void quarry_os_unpin(void);
-/* In an NMI? Asked where the fast half of a free has to do more than push. */
-int quarry_os_in_nmi(void);
 /* CPUs that may ever be online, and the number of the current one (a hint unless pinned). */
 unsigned int quarry_os_cpus(void);
 unsigned int quarry_os_cpu(void);

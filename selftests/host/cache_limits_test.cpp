@@ -204,7 +204,11 @@ TEST_F(NestedTest, AnInterruptInsideACacheGoesToTheSlabsAndComesHomeByTheRemoteW
         EXPECT_EQ(target->free(*o), Error::none);
         EXPECT_EQ(target->free(*o), Error::already_free);
         PinGuard<NestPlatform> pin;
-        uncached += target->try_alloc(pin.cpu(), 64) == kNoObject;
+        const Offset fast = target->try_alloc(pin.cpu(), 64);
+        uncached += fast == kNoObject;
+        if (fast != kNoObject) {  // what comes from slabs comes while nobody is inside
+            EXPECT_EQ(target->free_remote(fast), Error::none);
+        }
         ++served;
     };
     std::vector<Offset> all;
@@ -212,7 +216,8 @@ TEST_F(NestedTest, AnInterruptInsideACacheGoesToTheSlabsAndComesHomeByTheRemoteW
     for (Offset o : all) EXPECT_EQ(heap->free(o), Error::none);
     NestPlatform::nested = nullptr;
     EXPECT_GT(served, 50u);
-    EXPECT_EQ(uncached, served);
+    EXPECT_GT(uncached, 10u);
+    EXPECT_LT(uncached, served);
     expect_fresh();
 }
 

@@ -268,6 +268,7 @@ unsigned long HostPlatform::Lock::lock() {
             if (++spins % 64 == 0) sched_yield();
     state_.ranks[state_.held++] = rank_;
     state_.slots = 0;
+    if (state_.pins && rank_ == QUARRY_LOCK_PAGES) count(trace_.long_while_pinned);
     return 0x10c;
 }
 
@@ -303,6 +304,7 @@ void* HostPlatform::meta_alloc(std::size_t bytes, Context context) {
     if (state_.held) die("an allocation with a lock held:", kRankNames[state_.ranks[state_.held - 1]]);
     if (state_.exclusive) die("an allocation in an exclusive hold");
     if (bytes == 0) die("an allocation of nothing");
+    if (state_.pins) count(trace_.long_while_pinned);
     std::lock_guard guard(books().mutex);
     if (refused()) return nullptr;
     const std::size_t padded = (bytes + 63) / 64 * 64;

@@ -78,6 +78,7 @@ struct Trace {
     std::atomic<u64> remote_frees{0};
     std::atomic<u64> refilled{0};
     std::atomic<u64> drained{0};
+    std::atomic<u64> long_while_pinned{0};
     std::atomic<bool> timed{false};
 };
 
@@ -180,6 +181,7 @@ public:
     static void trace_slab_destroy(void*, u32, Offset, u64) { count(trace_.slabs_destroyed); }
     static void trace_remote_free(void*, u32, Offset, u32 slots) {
         count(trace_.remote_frees, slots);
+        if (state_.pins) count(trace_.long_while_pinned);
     }
     static void trace_refill(void*, u32, u32 slots, u64) { count(trace_.refilled, slots); }
     static void trace_drain(void*, u32, u32 slots, u64) { count(trace_.drained, slots); }
@@ -252,6 +254,9 @@ public:
     static u64 remote_frees() { return trace_.remote_frees.load(); }
     static u64 refilled() { return trace_.refilled.load(); }
     static u64 drained() { return trace_.drained.load(); }
+    // Allocations, slots sent home, and holds of a buddy's lock, by a caller that was pinned:
+    // none is short.
+    static u64 long_while_pinned() { return trace_.long_while_pinned.load(); }
     // What ns() answers from now on; 0: the clock's own.
     static void freeze_time(u64 ns) { frozen_.store(ns); }
     static void set_timed(bool timed) { trace_.timed.store(timed); }

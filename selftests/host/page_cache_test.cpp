@@ -227,6 +227,26 @@ TEST_F(PageCacheTest, ADoubledFreeOfAPageBesideAFlushIsAlreadyFree) {
     for (const auto p : held) EXPECT_EQ(cache.free(p), Error::none);
 }
 
+TEST_F(PageCacheTest, AFullOrEmptyMagazineMovesAFewBlocksAndItsCpuIsNotPinnedMeanwhile) {
+    const u64 before = P::long_while_pinned();
+    for (u8 o = 0; o < 4; ++o) {
+        std::vector<PageNumber> held;
+        const u64 most = u64{Buddy<P>::kStepBlocks} << o;
+        for (u32 i = 0; i < 40; ++i) {
+            const u64 free = buddy.free_pages();
+            held.push_back(*cache.alloc(Order{o}));
+            EXPECT_LE(free - buddy.free_pages(), most);
+        }
+        for (const auto p : held) {
+            const u64 free = buddy.free_pages();
+            EXPECT_EQ(cache.free(p, Order{o}), Error::none);
+            EXPECT_LE(buddy.free_pages() - free, most);
+        }
+        cache.drain();
+    }
+    EXPECT_EQ(P::long_while_pinned(), before);
+}
+
 TEST_F(PageCacheTest, EveryWrongFreeHasTheBuddysError) {
     EXPECT_EQ(cache.free(page(600)), Error::no_region);
     EXPECT_EQ(cache.free(page(4096)), Error::out_of_range);

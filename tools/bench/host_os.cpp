@@ -256,7 +256,6 @@ void quarry_os_trace_slab_destroy(void*, uint32_t, uint64_t, uint64_t) {}
 void quarry_os_trace_remote_free(void*, uint32_t, uint64_t, uint32_t) {}
 void quarry_os_trace_refill(void*, uint32_t, uint32_t, uint64_t) {}
 void quarry_os_trace_drain(void*, uint32_t, uint32_t, uint64_t) {}
-int quarry_os_in_nmi(void) { return 0; }
 int quarry_os_trace_timed(void) { return 0; }
 
 }  // extern "C"

@@ -549,10 +549,16 @@ class VmReport(unittest.TestCase):
 
 
 class Sections(unittest.TestCase):
-    class Names:
+    class Names(sections.Symbols):
+        NAMES = {1: "quarry_os_lock", 2: "work", 3: "quarry_os_unlock", 4: "after", 5: "site",
+                 6: "asm_sysvec_apic_timer_interrupt", 7: "quarry_free", 8: "quarry_core_heap_try_free",
+                 9: "_raw_spin_lock_irqsave", 10: "_raw_spin_unlock_irqrestore", 11: "quarry_visit_work", 12: "_Z5flush"}
+
+        def __init__(self):  # pylint: disable=super-init-not-called
+            self.ours = {name for name in self.NAMES.values() if not name.startswith("_raw")} - {"after"}
+
         def of(self, address):
-            return {1: "quarry_os_lock", 2: "work", 3: "quarry_os_unlock", 4: "after", 5: "site",
-                    6: "asm_sysvec_apic_timer_interrupt"}[address]
+            return self.NAMES[address]
 
     def longest(self, addresses):
         with tempfile.NamedTemporaryFile("w", suffix=".trace") as file:
@@ -566,6 +572,15 @@ class Sections(unittest.TestCase):
 
     def test_one_that_an_interrupt_came_into_is_none_that_was_seen(self):
         self.assertEqual(self.longest([5, 1, 2, 6, 2, 3, 4]), ((0, "none"), 0, 7))
+
+    def test_a_fast_half_is_a_section_until_it_returns_to_who_pinned(self):
+        self.assertEqual(self.longest([4, 7, 8, 8, 2, 8, 7, 7, 4]), ((4, "quarry_free"), 1, 9))
+
+    def test_what_the_core_does_in_the_place_of_a_cpu_is_a_section_and_its_scheduling_is_none(self):
+        self.assertEqual(self.longest([4, 11, 12, 2, 11, 4, 4, 4, 4, 4, 11]), ((2, "quarry_visit_work"), 1, 11))
+
+    def test_a_lock_of_the_module_is_a_section_and_one_of_the_kernel_is_none(self):
+        self.assertEqual(self.longest([7, 9, 2, 10, 7, 4, 9, 2, 2, 2, 2, 10, 4]), ((3, "quarry_free"), 1, 13))
 
 
 if __name__ == "__main__":

@@ -56,5 +56,7 @@ inline constexpr u64 kGrain = 8;
 
 // Work that may be done under one lock hold, or between two breaths.
 inline constexpr u32 kStepSlots = 32;
+// The same of an audit, which looks at a thing from every side.
+inline constexpr u32 kAuditStep = 8;
 
 }  // namespace quarry

@@ -11,8 +11,12 @@
 // outside every lock, and refused without harm: then objects go straight to and from the
 // slabs. That is also the way of those who interrupt somebody inside the same cache.
 //
-// Context: any, unless a function says otherwise. Pins by itself.
-// Costs: O(1); a refill or a drain O(half a magazine) once in half a magazine.
+// Nobody is pinned for long, nor has one call much to do: arrays change hands whole, and between
+// magazine and slabs 32 slots go at a time, 16 on the way home, by a caller that is a reader
+// and not pinned.
+//
+// Context: any but NMI, unless a function says otherwise. Pins by itself.
+// Costs: O(1).
 #pragma once
 
 #include "../slabs/slab_allocator.hpp"
@@ -85,60 +89,35 @@ public:
 
     // Up to n objects of class c, live from here on; answers how many.
     u32 grab(u32 c, u32 n, Offset* out) {
-        PinGuard<P> pin;
-        CpuCache& cache = of(pin.cpu());
-        u32 got = 0;
-        if (c < kClasses && cache.enter()) {
-            Magazine m(cache, c);
-            const bool usable = m.installed();
-            while (usable && got < n) {
-                Entry e;
-                if (m.pop(e))
-                    got += make_live(*e.live, e.offset, out + got);
-                else if (!refill(m, c))
-                    break;
-            }
-            cache.leave();
-            if (usable) return got;
-        }
-        return got + grab_from_slabs(c, n - got, out + got);
-    }
-
-    // Straight from the slabs. Pinned, or a reader.
-    u32 grab_from_slabs(u32 c, u32 n, Offset* out) {
-        Offset slots[kStepSlots];
-        LiveBytes::Grantee nobody;
         u32 got = 0;
         while (got < n) {
-            const u32 taken = slabs_.take(c, n - got < kStepSlots ? n - got : kStepSlots, nobody,
-                                          slots);
-            if (!taken) break;
-            for (u32 i = 0; i < taken; ++i)
-                got += make_live(LiveBytes::byte_of(*slab_of(slots[i]), slots[i]), slots[i],
-                                 out + got);
+            const u32 some = n - got < kStepSlots ? n - got : kStepSlots;
+            bool usable = false;
+            u32 more = grab_here(c, some, out + got, usable);
+            if (!more) more = grab_from_slabs(c, some, out + got, usable);
+            if (!more) break;
+            got += more;
         }
         return got;
     }
 
-    // Takes the free of a slot that is no longer live, where the fast path could not.
+    // Takes the free of a slot that is no longer live, where the fast path could not. As a reader.
     void put(u32 c, Offset offset, LiveByte* live) {
-        if constexpr (requires { P::in_nmi(); })
-            if (P::in_nmi()) return home(offset);
         if (c >= kClasses || !equip(c, Context::atomic)) return home(offset);
-        PinGuard<P> pin;
-        CpuCache& cache = of(pin.cpu());
-        if (!cache.enter()) return home(offset);
-        Magazine m(cache, c);
-        if (!m.push(offset, live)) {
-            if (m.installed()) make_room(m, c);
-            if (!m.push(offset, live)) home(offset);
+        Put put = put_here(c, offset, live);
+        if (put == Put::full && depots_[c].grow()) put = put_here(c, offset, live);
+        if (put == Put::full) {
+            Entry surplus[kStepHome];
+            if (const u32 n = cut(c, surplus)) send_home(c, surplus, n);
+            put = put_here(c, offset, live);
         }
-        cache.leave();
+        if (put != Put::done) home(offset);
     }
 
-    // The fast path's other half, inside: the loaded array's newest entry serves not. When it
-    // is empty the spare one may; a duplicate stays where it is: the slow half reports and
-    // drops it. Leaves. No lock.
+    // The fast path's other halves, inside; they leave. No lock.
+    //
+    // The loaded array's newest entry serves not. When it is empty the spare one may; a duplicate
+    // stays where it is: the slow half reports and drops it.
     Offset pop_spare(CpuCache& cache, u32 c) {
         Offset offset = kNoObject;
         Magazine m(cache, c);
@@ -154,6 +133,20 @@ public:
         }
         cache.leave();
         return offset;
+    }
+
+    // The loaded array has no room for a live slot's free. The spare one may; false: nothing has
+    // happened.
+    bool push_spare(CpuCache& cache, u32 c, Offset offset, LiveByte* live) {
+        Magazine m(cache, c);
+        const bool room = m.installed() && !m.spare_is_full();
+        if (room) {
+            m.swap(depots_[c].batch());
+            LiveBytes::clear(*live, offset);
+            m.push(offset, live);
+        }
+        cache.leave();
+        return room;
     }
 
     // One slot goes home: from any context, NMI too. As a reader.
@@ -194,8 +187,12 @@ public:
 
     // This CPU's magazines.
     void flush_here() {
-        PinGuard<P> pin;
-        flush(of(pin.cpu()));
+        Left left;
+        {
+            PinGuard<P> pin;
+            leave_cache(of(pin.cpu()), left);
+        }
+        send_home(left);
     }
     void flush_depots() {
         for (u32 c = 0; c < kClasses; ++c) {
@@ -212,13 +209,19 @@ public:
     // Every CPU's magazines; answers how many CPUs were out of reach. Context: task.
     unsigned flush_cpus() {
         if constexpr (ReachesCpus<P>) {
-            return P::on_each_cpu(
-                [](void* self, unsigned cpu) {
-                    auto& caches = *static_cast<CpuCaches*>(self);
+            struct Visit {
+                CpuCaches& caches;
+                Left left;
+            } visit{*this, {}};
+            const unsigned missed = P::on_each_cpu(
+                [](void* arg, unsigned cpu) {
+                    auto& v = *static_cast<Visit*>(arg);
                     PinGuard<P> pin;
-                    caches.flush(caches.of(cpu));
+                    v.caches.leave_cache(v.caches.of(cpu), v.left);
                 },
-                this);
+                &visit);
+            send_home(visit.left);
+            return missed;
         } else {
             flush_here();
             return cpus_ - 1;
@@ -226,10 +229,9 @@ public:
     }
     // As flush_cpus, when nobody else uses the heap any more: the end of it.
     void flush_quiescent() {
-        for (u32 cpu = 0; cpu < cpus_; ++cpu) {
-            ReadGuard<P> reader;
-            flush(of(cpu));
-        }
+        Left left;
+        for (u32 cpu = 0; cpu < cpus_; ++cpu) leave_cache(of(cpu), left);
+        send_home(left);
     }
 
     // ---- what there is ----
@@ -247,7 +249,7 @@ public:
         for (auto& depot : depots_) bytes += depot.meta_bytes();
         return bytes;
     }
-    // fn(c, entry) for each entry of each magazine and depot, one at a time, 32 under one hold.
+    // fn(c, entry) for each entry of each magazine and depot, one at a time, kAuditStep under one hold.
     // What a CPU that cannot be reached has is left out; answers how many there were.
     // Context: task, one caller at a time.
     template <typename Fn>
@@ -279,14 +281,17 @@ public:
     }
 
 private:
+    // Slots that one call sends home.
+    static constexpr u32 kStepHome = 16;
+
     SlabT* slab_of(Offset offset) {
         return PageDesc::slab<SlabT>(buddy_.find(PageNumber{offset / kPageBytes})->word());
     }
 
-    // The next kStepSlots entries of this CPU's magazines. Inside. False: that was all.
+    // The next kAuditStep entries of this CPU's magazines. Inside. False: that was all.
     template <typename Fn>
     bool visit_some(CpuCache& cache, Fn& fn) {
-        for (u32 left = kStepSlots; cache.audit.c < kClasses;) {
+        for (u32 left = kAuditStep; cache.audit.c < kClasses;) {
             auto& [c, at] = cache.audit;
             Magazine m(cache, c);
             const u32 loaded = m.loaded_size();
@@ -309,7 +314,49 @@ private:
         return 1;
     }
 
-    // Inside, the loaded array is empty. False: there is nothing, but in other slabs.
+    // Up to kStepSlots of what this CPU has, or the depot. `usable`: there is a magazine.
+    u32 grab_here(u32 c, u32 n, Offset* out, bool& usable) {
+        if (c >= kClasses) return 0;
+        PinGuard<P> pin;
+        CpuCache& cache = of(pin.cpu());
+        if (!cache.enter()) return 0;
+        Magazine m(cache, c);
+        usable = m.installed();
+        u32 got = 0;
+        while (usable && got < n) {
+            Entry e;
+            if (m.pop(e))
+                got += make_live(*e.live, e.offset, out + got);
+            else if (!refill(m, c))
+                break;
+        }
+        cache.leave();
+        return got;
+    }
+
+    // Up to kStepSlots straight from the slabs; what comes beyond, should there be a magazine, is
+    // for that.
+    u32 grab_from_slabs(u32 c, u32 n, Offset* out, bool usable) {
+        ReadGuard<P> reader;
+        Offset slots[kStepSlots];
+        LiveBytes::Grantee nobody;
+        const u64 begun = P::trace_timed() ? P::ns() : 0;
+        const u32 spare = usable ? depots_[c].batch() : 0;
+        const u32 wanted = spare < n ? n : spare < kStepSlots ? spare : kStepSlots;
+        u32 got = 0;
+        while (!got) {
+            const u32 taken = slabs_.take(c, wanted, nobody, slots);
+            if (!taken) break;
+            u32 i = 0;
+            for (; i < taken && got < n; ++i)
+                got += make_live(LiveBytes::byte_of(*slab_of(slots[i]), slots[i]), slots[i],
+                                 out + got);
+            if (i < taken) stock_with(c, slots + i, taken - i, begun);
+        }
+        return got;
+    }
+
+    // Inside, the loaded array is empty. False: so are the spare one and the depot.
     bool refill(Magazine m, u32 c) {
         const u32 batch = depots_[c].batch();
         if (m.spare_is_full()) {
@@ -317,69 +364,120 @@ private:
             return true;
         }
         const u64 begun = P::trace_timed() ? P::ns() : 0;
-        u32 n = batch;
-        if (Entry* full = depots_[c].get(m.loaded()))
-            m.load(full, batch, batch);
-        else
-            n = refill_from_slabs(m, c);
-        if (!n) return false;
-        P::trace_refill(slabs_.os(), kSizeClasses[c].slot_bytes, n, begun ? P::ns() - begun : 0);
+        Entry* full = depots_[c].get(m.loaded());
+        if (!full) return false;
+        m.load(full, batch, batch);
+        P::trace_refill(slabs_.os(), kSizeClasses[c].slot_bytes, batch, begun ? P::ns() - begun : 0);
         return true;
     }
 
-    u32 refill_from_slabs(Magazine m, u32 c) {
-        LiveBytes::Grantee nobody;
-        const u32 batch = depots_[c].batch();
-        Entry* const end = m.loaded() + batch;
-        Entry* at = end;  // downwards: the first one is popped first
+    // Slots that have left their slabs, up to kStepSlots of them, into this CPU's magazine, so that
+    // the first is popped first. As a reader.
+    void stock_with(u32 c, const Offset* slots, u32 n, u64 begun) {
+        Entry entries[kStepSlots];
         SlabT* slab = nullptr;
-        while (at != m.loaded()) {
-            Offset slots[kStepSlots];
-            const u32 room = static_cast<u32>(at - m.loaded());
-            const u32 n = slabs_.take(c, room < kStepSlots ? room : kStepSlots, nobody, slots);
-            if (!n) break;
-            for (u32 i = 0; i < n; ++i) {
-                if (!slab || slots[i] - slab->base() >= kSizeClasses[c].slab_bytes())
-                    slab = slab_of(slots[i]);
-                LiveByte& live = LiveBytes::byte_of(*slab, slots[i]);
-                LiveBytes::prepare(live, slots[i]);
-                *--at = {slots[i], &live};
+        for (u32 i = 0; i < n; ++i) {
+            if (!slab || slots[i] - slab->base() >= kSizeClasses[c].slab_bytes())
+                slab = slab_of(slots[i]);
+            entries[i] = {slots[i], &LiveBytes::byte_of(*slab, slots[i])};
+            LiveBytes::prepare(*entries[i].live, slots[i]);
+        }
+        u32 left = n;
+        {
+            PinGuard<P> pin;
+            CpuCache& cache = of(pin.cpu());
+            if (cache.enter()) {
+                Magazine m(cache, c);
+                while (left && m.push(entries[left - 1].offset, entries[left - 1].live)) --left;
+                cache.leave();
             }
         }
-        const u32 got = static_cast<u32>(end - at);
-        for (u32 i = 0; at != m.loaded() && i < got; ++i) m.loaded()[i] = at[i];
-        m.set_loaded_size(got);
-        return got;
+        if (left) send_home(c, entries, left);
+        if (n != left)
+            P::trace_refill(slabs_.os(), kSizeClasses[c].slot_bytes, n - left,
+                            begun ? P::ns() - begun : 0);
+    }
+
+    enum class Put : u8 { done, full, no_magazine };
+
+    // Into this CPU's magazine; a full spare array goes to the depot for it.
+    Put put_here(u32 c, Offset offset, LiveByte* live) {
+        PinGuard<P> pin;
+        CpuCache& cache = of(pin.cpu());
+        if (!cache.enter()) return Put::no_magazine;
+        Magazine m(cache, c);
+        Put put = Put::no_magazine;
+        if (m.installed())
+            put = m.push(offset, live) || (make_room(m, c) && m.push(offset, live)) ? Put::done
+                                                                                   : Put::full;
+        cache.leave();
+        return put;
     }
 
     // Inside, the loaded array is full: the spare one, the older half, goes if it is, too.
-    void make_room(Magazine m, u32 c) {
+    // False: the depot does not take it.
+    bool make_room(Magazine m, u32 c) {
         const u32 batch = depots_[c].batch();
         if (m.spare_is_full()) {
             const u64 begun = P::trace_timed() ? P::ns() : 0;
             Entry* empty = depots_[c].put(m.spare());
-            if (!empty) send_home(c, empty = m.spare(), batch);
+            if (!empty) return false;
             m.set_spare(empty, false);
             P::trace_drain(slabs_.os(), kSizeClasses[c].slot_bytes, batch,
                            begun ? P::ns() - begun : 0);
         }
         m.swap(batch);
+        return true;
     }
 
-    void flush(CpuCache& cache) {
+    // Up to kStepHome entries of this CPU's loaded array, the newest; answers how many.
+    u32 cut(u32 c, Entry* out) {
+        PinGuard<P> pin;
+        CpuCache& cache = of(pin.cpu());
+        if (!cache.enter()) return 0;
+        Magazine m(cache, c);
+        u32 n = 0;
+        while (n < kStepHome && m.pop(out[n])) ++n;
+        cache.leave();
+        if (n) P::trace_drain(slabs_.os(), kSizeClasses[c].slot_bytes, n, 0);
+        return n;
+    }
+
+    // Arrays that have left their magazines.
+    using Left = std::atomic<Batch*>;
+
+    // Pinned. The magazines of a CPU that hold something leave with it.
+    void leave_cache(CpuCache& cache, Left& left) {
         if (!cache.enter()) return;
+        Batch* first = nullptr;
+        Batch** end = &first;
         for (u32 c = 0; c < kClasses; ++c) {
             Magazine m(cache, c);
             const u32 batch = depots_[c].batch();
-            const u32 n = m.loaded_size() + (m.spare_is_full() ? batch : 0);
-            if (!n) continue;
-            send_home(c, m.loaded(), m.loaded_size());
-            m.set_loaded_size(0);
-            if (m.spare_is_full()) send_home(c, m.spare(), batch);
-            m.set_spare(m.spare(), false);
-            P::trace_drain(slabs_.os(), kSizeClasses[c].slot_bytes, n, 0);
+            if (!m.count(batch)) continue;
+            *end = m.uninstall(batch);
+            end = &(*end)->next->next;
         }
         cache.leave();
+        if (!first) return;
+        *end = left.load(std::memory_order_relaxed);
+        while (!left.compare_exchange_weak(*end, first, std::memory_order_release)) {}
+    }
+
+    // Their slots go home, and they end.
+    void send_home(Left& left) {
+        for (Batch* next = left.exchange(nullptr, std::memory_order_acquire); Batch* array = next;) {
+            next = array->next;
+            const auto [c, n] = array->left;
+            const u64 bytes = depots_[c].array_bytes();
+            if (n) {
+                ReadGuard<P> reader;
+                P::trace_drain(slabs_.os(), kSizeClasses[c].slot_bytes, n, 0);
+                send_home(c, array->entries(), n);
+            }
+            P::meta_free(array, bytes);
+            meta_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+        }
     }
 
     // By offset, in place. (Shell 1959, with Ciura's gaps.)
@@ -395,7 +493,7 @@ private:
         }
     }
 
-    // Sorted, so that the slots of one bitmap word go by one OR. Spoils `entries`.
+    // Sorted, so that the slots of one bitmap word go by one OR. Spoils `entries`. As a reader.
     void send_home(u32 c, Entry* entries, u32 n) {
         sort(entries, n);
         typename Slabs::Homing homing(slabs_);

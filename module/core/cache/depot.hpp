@@ -34,27 +34,30 @@ public:
     u32 batch() const { return batch_; }
     u64 array_bytes() const { return Batch::bytes(batch_); }
 
-    // Takes a full array and answers an empty one; null: no room, the array stays the caller's.
+    // Takes a full array and answers an empty one; null: it has none, the array stays the
+    // caller's.
     Entry* put(Entry* full) {
-        bool make = false;
+        Guard guard(lock_);
+        Batch* empty = pop(empty_);
+        if (!empty) return nullptr;
+        push(full_, Batch::of(full));
+        note(entries_.load(std::memory_order_relaxed) + batch_);
+        return empty->entries();
+    }
+    // One empty array more. False: it has as many as it may, or the platform refuses.
+    bool grow() {
         {
             Guard guard(lock_);
-            if (Batch* empty = pop(empty_)) {
-                add_full(full);
-                return empty->entries();
-            }
-            make = arrays_ < limit_;
-            arrays_ += make;
+            if (arrays_ == limit_) return false;
+            ++arrays_;
         }
-        if (!make) return nullptr;
         void* made = P::meta_alloc(array_bytes(), Context::atomic);
         Guard guard(lock_);
-        if (!made) {
+        if (made)
+            push(empty_, new (made) Batch);
+        else
             --arrays_;
-            return nullptr;
-        }
-        add_full(full);
-        return (new (made) Batch)->entries();
+        return made != nullptr;
     }
 
     // Takes an empty array and answers a full one; null: there is none, the array stays
@@ -125,10 +128,6 @@ public:
     }
 
 private:
-    void add_full(Entry* full) {
-        push(full_, Batch::of(full));
-        note(entries_.load(std::memory_order_relaxed) + batch_);
-    }
     static void push(Batch*& list, Batch* batch) {
         batch->next = list;
         list = batch;

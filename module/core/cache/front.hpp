@@ -185,18 +185,16 @@ private:
         const u32 mark = static_cast<u32>(offset) + kLiveStep;
         if (live.load(std::memory_order_relaxed) != static_cast<u8>(mark)) [[unlikely]]
             return 0;
+        if (!cache.enter()) [[unlikely]]
+            return 0;
+        Entry* const top = cache.top(place).get();
+        if (top == cache.end(place)) [[unlikely]]
+            return push_spare(cache, offset, live, place);
         LiveBytes::clear(live, offset);
-        if (cache.enter()) [[likely]] {
-            Entry* const top = cache.top(place).get();
-            if (top != cache.end(place)) [[likely]] {
-                *top = {offset, &live};
-                cache.top(again(place)).set(top + 1);
-                cache.leave();
-                return mark;  // kLive is in it
-            }
-            cache.leave();
-        }
-        return put(cache, offset, live, place);
+        *top = {offset, &live};
+        cache.top(again(place)).set(top + 1);
+        cache.leave();
+        return mark;  // kLive is in it
     }
 
     // The tails. Arguments stand where the fast path has them: a register that it must move
@@ -204,9 +202,9 @@ private:
     [[gnu::noinline, gnu::used]] Offset pop_spare(CpuCache& cache, u64 place) {
         return rest_.pop_spare(cache, static_cast<u32>(place - 1));
     }
-    [[gnu::noinline, gnu::used]] u32 put(CpuCache&, Offset offset, LiveByte& live, u64 place) {
-        rest_.put(static_cast<u32>(place - 1), offset, &live);
-        return true;
+    [[gnu::noinline, gnu::used]] u32 push_spare(CpuCache& cache, Offset offset, LiveByte& live,
+                                                u64 place) {
+        return rest_.push_spare(cache, static_cast<u32>(place - 1), offset, &live);
     }
 
     template <bool Sized>

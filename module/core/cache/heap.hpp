@@ -373,10 +373,7 @@ private:
                 log<P>(os_, "memory is short, reclaiming: slots of bytes",
                        kHeapClassTable[c].slot_bytes);
             if (reclaim(stage++, context)) continue;
-            if (c < kClasses) {
-                ReadGuard<P> reader;
-                done += caches_.grab_from_slabs(c + kClasses, n - done, out + done);
-            }
+            if (c < kClasses) done += caches_.grab(c + kClasses, n - done, out + done);
             return done == n ? Error::none : e;
         }
         return Error::none;
@@ -416,7 +413,7 @@ private:
         }
     }
 
-    // Pinned. What a live object's offset names, or why it names none.
+    // As a reader. What a live object's offset names, or why it names none.
     Error locate(Offset offset, Place& place) {
         if (offset % kGrain) return Error::misaligned;
         const PageNumber page{offset >> kPageShift};
@@ -439,13 +436,13 @@ private:
 
     [[gnu::noinline]] Error free_slow(Offset offset) {
         Place place;
-        PinGuard<P> pin;
+        ReadGuard<P> reader;
         if (const Error e = locate(offset, place); !ok(e)) return e;
         return free_place(offset, place);
     }
     [[gnu::noinline]] Error free_sized_slow(Offset offset, u64 size) {
         Place place;
-        PinGuard<P> pin;
+        ReadGuard<P> reader;
         if (const Error e = locate(offset, place); !ok(e)) return e;
         const bool fits = place.slab ? may_be_in(place.slab->class_index() % kClasses, size)
                                      : size / kPageBytes + (size % kPageBytes != 0) == place.pages;
@@ -453,7 +450,7 @@ private:
     }
     Error free_place(Offset offset, Place& place) {
         if (!place.slab) return pages_.free_run(PageNumber{offset >> kPageShift});
-        LiveBytes::clear(*place.live, offset);
+        if (!LiveBytes::release(*place.live, offset)) return Error::already_free;
         caches_.put(place.slab->class_index(), offset, place.live);
         return Error::none;
     }

@@ -53,7 +53,13 @@ inline constinit LiveByte never_free{kLive};
 // A block of metadata: the header is the depot's, the entries belong to a magazine.
 struct Batch {
     Batch* next = nullptr;
-    LiveByte* none = &never_free;  // stands where the live byte of an entry -1 would
+    union {
+        LiveByte* none = &never_free;  // stands where the live byte of an entry -1 would
+        struct {
+            u32 c;
+            u32 n;
+        } left;  // of an array that has left its magazine: so many slots of class c
+    };
 
     Entry* entries() { return reinterpret_cast<Entry*>(this + 1); }
     static Batch* of(Entry* entries) { return reinterpret_cast<Batch*>(entries) - 1; }
@@ -162,6 +168,21 @@ public:
         const bool full = spare_is_full();
         load(spare(), full ? batch : 0, batch);
         set_spare(was, !full);
+    }
+
+    // Both arrays leave, loaded before spare: there is no magazine from here on.
+    Batch* uninstall(u32 batch) {
+        Batch* const first = Batch::of(loaded());
+        Batch* const second = Batch::of(spare());
+        first->left = {class_, loaded_size()};
+        second->left = {class_, spare_is_full() ? batch : 0};
+        first->next = second;
+        second->next = nullptr;
+        top().set(&closed_entries[1]);
+        cache_.begin[class_].set(&closed_entries[1]);
+        cache_.ends[class_] = &closed_entries[1];
+        cache_.spare[class_].store(0, std::memory_order_relaxed);
+        return first;
     }
 
     // How many entries, for anyone: a hint.

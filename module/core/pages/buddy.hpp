@@ -46,6 +46,8 @@ template <Platform P, unsigned PageShift = 12>
 class Buddy {
 public:
     static constexpr u64 kPageSize = u64{1} << PageShift;
+    // Blocks under one hold of the lock, each of which may merge up to the highest order.
+    static constexpr u32 kStepBlocks = 4;
 
     // `max_pages`: the offset space, 0..2^52. Page numbers are below it. `with_words`: each
     // page has one more word, for those who make slabs (mark_slab).
@@ -230,11 +232,11 @@ public:
         return runs_.take(order, zone, wanted + lowest_bit(fitting));
     }
 
-    // Up to n blocks of this zone alone, at most 32 under one hold. Answers how many.
+    // Up to n blocks of this zone alone, kStepBlocks under one hold. Answers how many.
     u32 alloc_blocks(Order order, u32 n, Zone zone, PageNumber* out) {
         u32 got = 0;
         while (got < n) {
-            const u32 stop = n - got < kStep ? n : got + kStep;
+            const u32 stop = n - got < kStepBlocks ? n : got + kStepBlocks;
             Guard guard(lock_);
             for (; got < stop; ++got) {
                 const u32 fitting = runs_.lists.orders(zone) >> value(order);
@@ -318,10 +320,10 @@ public:
         return Error::none;
     }
 
-    // Frees n blocks that the caller holds, at most 32 under one hold.
+    // Frees n blocks that the caller holds, kStepBlocks under one hold.
     void free_blocks(Order order, const PageNumber* blocks, u32 n) {
         for (u32 i = 0; i < n;) {
-            const u32 stop = n - i < kStep ? n : i + kStep;
+            const u32 stop = n - i < kStepBlocks ? n : i + kStepBlocks;
             ReadGuard<P> reader;
             Guard guard(lock_);
             for (; i < stop; ++i) {
@@ -419,7 +421,7 @@ public:
 private:
     friend class BuddyAudit<P, PageShift>;
 
-    static constexpr unsigned kStep = kStepSlots;  // blocks under one hold
+    static constexpr unsigned kStep = kStepSlots;  // pages under one hold
     static constexpr u64 kMarkBegun = u64{1} << 32;
     static constexpr unsigned value(Zone zone) { return static_cast<unsigned>(zone); }
     static constexpr u64 value(PageNumber page) { return static_cast<u64>(page); }

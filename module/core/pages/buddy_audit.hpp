@@ -84,9 +84,9 @@ private:
             page = region->end();
             return true;
         }
-        u32 budget = kStepSlots;
+        u32 budget = 2 * kAuditStep;
         while (budget && page < region->end()) page += block(*region, page, budget);
-        buddy_.note_slots(kStepSlots - budget);
+        buddy_.note_slots(2 * kAuditStep - budget);
         return true;
     }
 
@@ -248,7 +248,7 @@ private:
                 at = lists.head(zone, order);
                 audit_.expect(marked == (at != nullptr), "the mask of the free lists is wrong", 0);
             }
-            for (u32 n = 0; n < kStepSlots && at; ++n, at = lists.next(*at)) {
+            for (u32 n = 0; n < kAuditStep && at; ++n, at = lists.next(*at)) {
                 buddy_.note_slots(1);
                 if (!same_list(*at, order, zone) || ++seen > lists.blocks(zone, order))
                     return audit_.fault("a free list holds what it should not", 0);

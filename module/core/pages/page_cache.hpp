@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //
 // PageCache: pages and small blocks in per-CPU magazines over a buddy, for one zone. Allocation
-// and free of up to 2^3 pages take no lock while the magazine of their order serves; refill and
-// flush move half of it, 30 to 64 pages, under one hold of the buddy's lock. Larger orders are
-// the buddy's.
+// and free of up to 2^3 pages take no lock while the magazine of their order serves; between it
+// and the buddy a few blocks go at a time, under one hold of the buddy's lock, their mover a
+// reader and not pinned. Larger orders are the buddy's.
 //
 // The word of a block's first page is the authority; an entry of a magazine is but a hint where
 // a cached block may be found. So a second free is an error at the call, and a magazine can
@@ -37,8 +37,8 @@
 //   }
 //
 // Context: any; pins by itself. Costs: O(1) with one locked instruction while the magazine
-// serves, 1 KiB a CPU. (Magazines: Bonwick and Adams 2001; half at a time, so that a
-// mix of alloc and free at the border moves no batch each time.)
+// serves, 1 KiB a CPU. (Magazines: Bonwick and Adams 2001; some at a time, so that a
+// mix of alloc and free at the border does not go to the buddy each time.)
 #pragma once
 
 #include "buddy.hpp"
@@ -196,7 +196,7 @@ public:
 
 private:
     static constexpr u64 kEmpty = value(kNoPage);
-    static constexpr u32 kMostHalf = kCapacity / 2;
+    static constexpr u32 kStep = Buddy<P, PageShift>::kStepBlocks;
 
     static constexpr Order order_of(u32 o) { return Order{static_cast<u8>(o)}; }
     static u32 capacity(Order order) { return kCapacityOf[value(order)]; }
@@ -289,14 +289,10 @@ private:
 
     [[gnu::noinline]] Result<PageNumber> alloc_slow(Order order, Zone zone) {
         if (zone == zone_ && magazines_ && value(order) < kOrdersCached) {
-            PinGuard<P> pin;
-            Magazine& m = magazines_[pin.cpu()];
-            if (const u64 entered = m.enter()) {
-                const PageNumber page =
-                    m.count_now(order) || refill(m, order) ? pop(m, order) : kNoPage;
-                m.leave(entered);
-                if (page != kNoPage) return page;
-            }
+            PageNumber page = kNoPage;
+            if (inside([&](Magazine& m) { page = pop(m, order); }) && page == kNoPage)
+                page = refill(order);
+            if (page != kNoPage) return page;
         }
         auto page = buddy_.alloc(order, zone);
         if (!page && page.error() == Error::pool_full && drain()) page = buddy_.alloc(order, zone);
@@ -318,22 +314,33 @@ private:
     }
     [[gnu::noinline]] Error free_slow(PageNumber page, Order order, As as) {
         if (!magazines_ || value(order) >= kOrdersCached) return free_in_buddy(page, order, as);
-        PinGuard<P> pin;
-        const auto [region, found] = buddy_.find_with_region(page);
+        ReadGuard<P> reader;
+        const auto [region, desc] = buddy_.find_with_region(page);
         if (!region || region->zone != zone_) return free_in_buddy(page, order, as);
-        PageDesc& desc = *found;
-        u64 word = desc.word();
+        PageNumber old[kStep];
+        u32 n = 0;
+        u64 run = run_word(region->id, order);
+        bool ours = false;
+        const bool here = desc->word() == run && inside([&](Magazine& m) {
+            if (m.count_now(order) == capacity(order)) n = cut(m, order, old);
+            ours = desc->change(run, cached_word(region->id, order));
+            if (ours) m.push(order, m.count_now(order), page);
+        });
+        if (!here) return free_in_buddy(page, order, as);
+        buddy_.free_blocks(order, old, n);
+        return ours ? Error::none : Error::already_free;  // somebody else's free won
+    }
+
+    // fn(this CPU's magazine), pinned. False: this interrupts somebody who is inside.
+    template <typename Fn>
+    bool inside(Fn&& fn) {
+        PinGuard<P> pin;
         Magazine& m = magazines_[pin.cpu()];
-        const u64 entered = word == run_word(region->id, order) ? m.enter() : 0;
-        if (!entered) return free_in_buddy(page, order, as);
-        Error e = Error::none;
-        if (m.count_now(order) == capacity(order)) flush(m, order);
-        if (desc.change(word, cached_word(region->id, order)))
-            m.push(order, m.count_now(order), page);
-        else
-            e = Error::already_free;  // somebody else's free won
+        const u64 entered = m.enter();
+        if (!entered) return false;
+        fn(m);
         m.leave(entered);
-        return e;
+        return true;
     }
 
     // The newest block that is still ours; kNoPage when there is none.
@@ -367,37 +374,43 @@ private:
         return desc->change(cached, leaving_word(region->id, order));
     }
 
-    bool refill(Magazine& m, Order order) {
-        PageNumber fresh[kMostHalf];
-        const u32 n = buddy_.alloc_blocks(order, capacity(order) / 2, zone_, fresh);
-        for (u32 i = n; i-- > 0;) {  // the first one is popped first
-            const auto [region, desc] = buddy_.find_with_region(fresh[i]);
-            if (!region) continue;
-            // A stale free may have been quicker: then the block is cached, or free, already.
-            u64 run = run_word(region->id, order);
-            if (desc->change(run, cached_word(region->id, order)))
-                m.push(order, m.count_now(order), fresh[i]);
-        }
-        return n != 0;
+    // Up to kStep blocks of the buddy: one for the caller, the others for this CPU's magazine.
+    // kNoPage when it has none.
+    PageNumber refill(Order order) {
+        ReadGuard<P> reader;
+        PageNumber fresh[kStep];
+        u32 n = buddy_.alloc_blocks(order, kStep, zone_, fresh);
+        if (!n) return kNoPage;
+        inside([&](Magazine& m) {  // the first one is popped first
+            while (n > 1 && m.count_now(order) < capacity(order)) stock(m, order, fresh[--n]);
+        });
+        // What found no room. A stale free may have been quicker: then it is refused.
+        while (n > 1) (void)buddy_.free(fresh[--n], order);
+        return fresh[0];
     }
 
-    // The older half goes; the newer one moves down.
-    void flush(Magazine& m, Order order) {
-        PageNumber old[kMostHalf];
+    // A run of ours into the magazine, inside. A stale free may have been quicker: then the block is
+    // cached, or free, already.
+    void stock(Magazine& m, Order order, PageNumber page) {
+        const auto [region, desc] = buddy_.find_with_region(page);
+        if (!region) return;
+        u64 run = run_word(region->id, order);
+        if (desc->change(run, cached_word(region->id, order))) m.push(order, m.count_now(order), page);
+    }
+
+    // Up to kStep blocks leave a full magazine, the newest: as what is on its way to the buddy.
+    // Inside.
+    u32 cut(Magazine& m, Order order, PageNumber* out) {
         auto* const slots = m.slots(order);
-        const u32 half = capacity(order) / 2;
         u32 n = 0;
-        for (u32 i = 0; i < half; ++i) {
-            const u64 page = slots[i].load(std::memory_order_relaxed);
-            if (page != kEmpty && claim_leaving(PageNumber{page}, order)) old[n++] = PageNumber{page};
+        for (u32 i = 0; i < kStep; ++i) {
+            const u32 at = m.count_now(order) - 1;
+            const u64 page = slots[at].load(std::memory_order_relaxed);
+            if (page != kEmpty && claim_leaving(PageNumber{page}, order)) out[n++] = PageNumber{page};
+            slots[at].store(kEmpty, std::memory_order_relaxed);
+            m.set_count(order, at);
         }
-        for (u32 i = half; i < capacity(order); ++i) {
-            const u64 page = slots[i].load(std::memory_order_relaxed);
-            slots[i - half].store(page, std::memory_order_release);
-            slots[i].store(kEmpty, std::memory_order_relaxed);
-        }
-        m.set_count(order, capacity(order) - half);
-        buddy_.free_blocks(order, old, n);
+        return n;
     }
 
     u64 drain(Magazine& m) {
@@ -408,12 +421,12 @@ private:
         return given;
     }
     u32 drain(Magazine& m, Order order) {
-        PageNumber blocks[kMostHalf];
+        PageNumber blocks[kStep];
         u32 given = 0;
         for (u32 i = 0; i < capacity(order);) {
             ReadGuard<P> reader;
             u32 n = 0;
-            for (; i < capacity(order) && n < kMostHalf; ++i) {
+            for (; i < capacity(order) && n < kStep; ++i) {
                 auto& slot = m.slots(order)[i];
                 u64 page = slot.load(std::memory_order_acquire);
                 if (page == kEmpty || !claim_leaving(PageNumber{page}, order)) continue;

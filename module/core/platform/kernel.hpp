@@ -36,7 +36,6 @@ struct KernelPlatform {
     static void unpin() { quarry_os_unpin(); }
     static void read_enter() { quarry_os_read_enter(); }
     static void read_leave() { quarry_os_read_leave(); }
-    static bool in_nmi() { return quarry_os_in_nmi() != 0; }
     static unsigned cpus() { return quarry_os_cpus(); }
     static unsigned cpu() { return quarry_os_cpu(); }
     static unsigned on_each_cpu(void (*fn)(void* arg, unsigned cpu), void* arg) {

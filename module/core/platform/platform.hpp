@@ -17,7 +17,6 @@
 //               end than its memory. Nothing is allocated.
 //   on_each_cpu optional: runs a function in place of each CPU, with no pinned section of
 //               that CPU beside it (cache/cache.hpp says what it is for)
-//   in_nmi      optional: is this an NMI, which may wait for nothing that it interrupts?
 //   log         optional: log(os, what, value), a rare event in words and one number. `what`
 //               is a literal. Context: task, no lock.
 //   breathe     a long loop lets others run: never pinned, no lock, no reader.

@@ -178,7 +178,7 @@ public:
 
     // Walks the ranges by offset, 32 under one hold: no gap, no two free neighbours, each live
     // one owned by a client that lives and chained to it. What nobody changes meanwhile also
-    // adds up, and has its table and indices compared with each other, 32 ranges under one hold
+    // adds up, and has its table and indices compared with each other, a few ranges under one hold
     // again. Context: task.
     void verify(Audit& audit) {
         Walk walk;
@@ -186,9 +186,9 @@ public:
         while (walk.at < ranges_.capacity()) {
             {
                 Guard guard(lock_);
-                for (u32 i = 0; i < kStepSlots && walk.at < ranges_.capacity(); ++i)
+                for (u32 i = 0; i < kAuditStep / 2 && walk.at < ranges_.capacity(); ++i)
                     step(audit, walk);
-                note_slots(kStepSlots);
+                note_slots(kAuditStep / 2);
             }
             P::breathe();
         }
@@ -201,7 +201,7 @@ public:
             audit.expect(walk.live == ranges_.live() &&
                              walk.free_bytes == ranges_.total_available(),
                          "the sums of a range pool are wrong", 0);
-            more = deep.step(kStepSlots);
+            more = deep.step(kAuditStep);
             note_slots(deep.seen());
         }
         if (!records.clean()) audit.fault(records.result().first, records.result().first_offset);

@@ -68,7 +68,7 @@ quarry_core_range_audit* quarry_core_range_audit_begin(quarry_core_range* range)
 }
 
 int quarry_core_range_audit_step(quarry_core_range_audit* audit) {
-    return audit->changes == audit->range.changes && audit->steps.step(kStepSlots);
+    return audit->changes == audit->range.changes && audit->steps.step(kAuditStep);
 }
 
 void quarry_core_range_audit_end(quarry_core_range_audit* audit, quarry_core_audit* result) {

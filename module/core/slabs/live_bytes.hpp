@@ -133,6 +133,11 @@ public:
     static void clear(LiveByte& byte, Offset offset) {
         byte.store(free_mark(offset), std::memory_order_relaxed);
     }
+    // The same by one of several who found it live. False: another was first.
+    static bool release(LiveByte& byte, Offset offset) {
+        u8 live = live_mark(offset);
+        return byte.compare_exchange_strong(live, free_mark(offset), std::memory_order_relaxed);
+    }
     // The slot is about to enter a magazine. What is live stays so: a duplicate.
     static void prepare(LiveByte& byte, Offset offset) {
         if (!is_live(byte)) clear(byte, offset);

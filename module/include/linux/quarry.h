@@ -441,8 +441,8 @@ u64 quarry_heap_id(const struct quarry_heap *heap);
 
 /* ---- reserves: what must not fail ------------------------------------------------ */
 
-/* Most objects of one reserve: a free looks at all of them. */
-#define QUARRY_RESERVE_MAX	256
+/* Most objects of one reserve. */
+#define QUARRY_RESERVE_MAX	(1U << 20)
 
 /**
  * quarry_reserve_create() - set objects aside
@@ -481,7 +481,7 @@ void *quarry_reserve_alloc(struct quarry_reserve *reserve, gfp_t gfp);
  * @reserve: the reserve
  * @object: an object of its cache; NULL does nothing
  *
- * Context: any, not NMI. Cost: quarry_cache_free(), and O(count) under a raw spinlock.
+ * Context: any, not NMI. Cost: quarry_cache_free(), and O(1) expected under a raw spinlock.
  * Return: as of quarry_cache_free().
  */
 int quarry_reserve_free(struct quarry_reserve *reserve, void *object);

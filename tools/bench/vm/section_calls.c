@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The calls whose longest section with interrupts or preemption off sections.py looks for, at 10^6
- * live objects. In the folder FOLDER, which the host sees: for each call it writes NAME.ready, waits
- * for NAME.go, makes the call, writes NAME.done.
+ * live objects: small pools', a driver's, a large pool's, in the order of this file. In the folder FOLDER, which the host
+ * sees: for each call it writes NAME.ready, waits for NAME.go, makes the call, writes NAME.done.
  *
  *   section_calls FOLDER [LIVE]
  */
@@ -68,6 +68,64 @@ static void reap(const char *name, int objects)
 		touch(name, "done"); \
 	} while (0)
 
+/* Of section_driver.ko. */
+static void drive(const char *call)
+{
+	int fd = open("/sys/module/section_driver/parameters/call", O_WRONLY);
+
+	MUST(fd >= 0 && write(fd, call, strlen(call)) == (ssize_t)strlen(call));
+	close(fd);
+}
+
+/* Audits and ranges: of few objects, since their steps are the same whatever is live. */
+static void small_pools(void)
+{
+	struct quarry_pool_create wide;
+	struct pool few, ranges;
+
+	MUST(create_heap(&few, 4 * MIB, 16 * MIB) == 0);
+	fill(&few, 64, 2000);
+	fill(&few, 2048, 200);
+	MUST(alloc_n(&few, 40000, 0, 20, runs) == 20);
+	CALL("verify", MUST(verify(few.fd) == 0));
+	leave(&few);
+
+	create_defaults(&wide);
+	wide.kind = QUARRY_KIND_RANGE;
+	wide.max_bytes = 64 * MIB;
+	wide.granule = 256;
+	wide.max_ranges = 4096;
+	MUST(create_unmapped(&ranges, &wide) == 0);
+	CALL("range-pool-alloc", MUST(alloc_n(&ranges, 5000, 0, 1000, out) == 1000));
+	CALL("range-pool-free", MUST(free_n(&ranges, 500, out) == 500));
+	CALL("resize", MUST(resize_one(&ranges, out[600], 3000) >= 0));
+	CALL("range-pool-verify", MUST(verify(ranges.fd) == 0));
+	leave(&ranges);
+}
+
+#define DRIVE(name) CALL(name, drive(name))
+
+static void driver_calls(void)
+{
+	drive("fill");
+	DRIVE("cache-free");
+	DRIVE("cache-alloc");
+	DRIVE("cache-free-bulk");
+	DRIVE("cache-shrink");
+	DRIVE("cache-alloc-bulk");
+	DRIVE("cache-prefill");
+	DRIVE("reserve-free");
+	DRIVE("heap-alloc");
+	DRIVE("heap-free");
+	DRIVE("heap-verify");
+	DRIVE("page-alloc");
+	DRIVE("page-free");
+	DRIVE("range-free");
+	DRIVE("range-alloc");
+	DRIVE("range-verify");
+	drive("empty");
+}
+
 int main(int argc, char **argv)
 {
 	int live = argc > 2 ? atoi(argv[2]) : 1000000;
@@ -78,6 +136,8 @@ int main(int argc, char **argv)
 	struct quarry_stat stat = { .size = sizeof(stat) };
 
 	folder = argv[1];
+	small_pools();
+	driver_calls();
 	MUST(create_heap(&p, 8 * MIB, 256 * MIB) == 0);
 	MUST(join(&peer, p.fd, 1) == 0);
 	fill(&p, 64, live);

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The longest sections with interrupts or preemption off, of each call, in instructions.
 
-    sections.py SCRATCH MODULE PROGRAM RESULT.json [LIVE]
+    sections.py SCRATCH MODULE DRIVER PROGRAM RESULT.json [LIVE]
 
-Boots stock 6.1 (vm.sh --counted), has section_calls make its calls at LIVE (10^6) live objects, and
-has QEMU log each instruction of each call. A section is what lies between a lock and its unlock, an
-exclusive hold and its end, a pin and its end, the instructions of both included; one that an
-interrupt came into is left out, there are others. The bar is 2,000 instructions.
+Boots stock 6.1 (vm.sh --counted), has section_calls make its calls, and those of DRIVER, at LIVE (10^6) live
+objects, and has QEMU log each instruction of each call. A section is what lies between a lock and its unlock, an
+exclusive hold and its end, a pin and its end, the instructions of both included; a fast half that the shim calls
+pinned, and what the core does in the place of a CPU. One that an interrupt came into is left out, there are
+others. The bar is 2,000 instructions.
 """
 import bisect
 import json
@@ -24,18 +25,26 @@ BAR = 2000
 BEGIN = {"quarry_os_lock": "quarry_os_unlock",
          "quarry_os_exclusive_enter": "quarry_os_exclusive_leave",
          "quarry_os_pin": "quarry_os_unpin"}
+# The shim's own, when the module itself takes them.
+LOCKS = {"_raw_spin_lock_irqsave": "_raw_spin_unlock_irqrestore", "_raw_spin_lock": "_raw_spin_unlock",
+         "_raw_spin_lock_irq": "_raw_spin_unlock_irq", "_raw_spin_lock_bh": "_raw_spin_unlock_bh"}
+# Called with preemption off, by a caller that turns it off inline.
+PINNED = re.compile(r"^quarry_core_heap_try_")
+VISITORS = ("quarry_visit_work", "quarry_visit_here")
 INTERRUPT = re.compile(r"^(asm_)?(sysvec|common_interrupt|exc_|asm_exc|irqentry|error_entry)")
 LINE = re.compile(r"/([0-9a-f]{16})/")
 
 
 class Symbols:
     def __init__(self, path):
-        entries = []
+        entries, self.ours = [], set()
         with open(path, encoding="ascii") as f:
             for line in f:
-                address, kind, name = line.split()[:3]
+                address, kind, name, *module = line.split()
                 if kind in "tTwW":
                     entries.append((int(address, 16), name))
+                    if module == ["[quarry]"]:
+                        self.ours.add(name)
         entries.sort()
         self.addresses = [address for address, _ in entries]
         self.names = [name for _, name in entries]
@@ -45,6 +54,19 @@ class Symbols:
             return "user"
         at = bisect.bisect(self.addresses, address) - 1
         return self.names[at] if at >= 0 else "?"
+
+    def opened(self, before, name):
+        """What ends the section that begins where `before` goes on in `name`: (a function, whether its
+        instructions belong to it); None: it begins none."""
+        if name in BEGIN:
+            return BEGIN[name], True
+        if before == name or before not in self.ours:
+            return None
+        if name in LOCKS:
+            return LOCKS[name], True
+        if PINNED.match(name) or (before in VISITORS and name.startswith("_Z")):
+            return before, False
+        return None
 
 
 def plain(name):
@@ -57,7 +79,7 @@ def plain(name):
 def longest(trace, symbols):
     """(instructions, site) of the longest section, how many whole sections and how many instructions."""
     best, sections, total = (0, "none"), 0, 0
-    open_since, closing, site, spoiled = None, None, None, False
+    section, open_since, site, ending, spoiled = None, 0, None, False, False
     cache, before = {}, "?"
     with open(trace, encoding="ascii", errors="replace") as f:
         for line in f:
@@ -69,21 +91,19 @@ def longest(trace, symbols):
             name = cache.get(address)
             if name is None:
                 name = cache[address] = symbols.of(address)
-            if open_since is None:
-                if name in BEGIN:
-                    open_since, closing, site, spoiled = total, BEGIN[name], before, False
-            else:
+            if section:
                 spoiled = spoiled or bool(INTERRUPT.match(name))
-                if closing is True and name not in BEGIN.values() and not inside(name):
-                    length = total - open_since
+                end, included = section
+                if name == end and included:
+                    ending = True
+                elif name == end or (ending and not inside(name)):
                     if not spoiled:  # only what was measured whole counts as seen
                         sections += 1
-                        best = max(best, (length, site), key=lambda found: found[0])
-                    open_since = total if name in BEGIN else None
-                    if name in BEGIN:
-                        closing, site, spoiled = BEGIN[name], before, False
-                elif closing is not True and name == closing:
-                    closing = True
+                        best = max(best, (total - open_since, site), key=lambda found: found[0])
+                    section = None
+            if not section:
+                section = symbols.opened(before, name)
+                open_since, site, ending, spoiled = total, before, False, False
             before = name
     return best, sections, total
 
@@ -93,13 +113,13 @@ def inside(name):
     return name.startswith(("_raw_spin_unlock", "__raw_spin", "preempt_", "__rcu_read", "native_"))
 
 
-def main(scratch, module, program, result, live="1000000"):
+def main(scratch, module, driver, program, result, live="1000000"):
     shutil.rmtree(scratch, ignore_errors=True)
     shared = os.path.join(scratch, "shared")
     os.makedirs(shared)
     monitor_path = os.path.join(scratch, "monitor")
-    command = (f"insmod {module} && cat /proc/kallsyms >/run/share/symbols && "
-               f"{program} /run/share {live}; rmmod quarry")
+    command = (f"insmod {module} && insmod {driver} live={live} && cat /proc/kallsyms >/run/share/symbols && "
+               f"{program} /run/share {live}; rmmod section_driver quarry")
     with open(os.path.join(scratch, "vm.log"), "w", encoding="ascii") as log:
         vm = subprocess.Popen(["selftests/vm/vm.sh", "--counted", "--timeout", "1500", "--share", shared,
                                "--monitor", monitor_path, "--", "sh", "-c", command],
@@ -116,7 +136,7 @@ def main(scratch, module, program, result, live="1000000"):
 def measure(vm, scratch, shared, monitor_path, result, live):
     calls, monitor, symbols = [], None, None
     names = [line.split('"')[1] for line in open("tools/bench/vm/section_calls.c", encoding="ascii")
-             if re.match(r'\s+(CALL|reap)\("', line)]
+             if re.match(r'\s+(CALL|DRIVE|reap)\("', line)]
     for name in names:
         if not wait(os.path.join(shared, name + ".ready"), vm):
             print(f"sections: {name}: the guest did not come to it; see {scratch}/vm.log")

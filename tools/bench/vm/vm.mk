@@ -40,5 +40,6 @@ $(BUILD)/bench/section_calls: tools/bench/vm/section_calls.c $(VM_HEADERS)
 bench-sections: module ## the longest section with interrupts or preemption off, by call, at 10^6 live objects (stock 6.1)
 	@tools/deps.sh vm
 	@$(MAKE) --no-print-directory $(BUILD)/bench/section_calls
+	@tools/kernels/driver.sh $(VM_KERNEL) tools/bench/vm/section_driver $(BUILD)/bench/section_driver
 	@python3 -B tools/bench/vm/sections.py $(BUILD)/bench/sections $(BUILD)/module/$(VM_KERNEL)/quarry.ko \
-		$(BUILD)/bench/section_calls $(BUILD)/bench/sections.json
+		$(BUILD)/bench/section_driver/section_driver.ko $(BUILD)/bench/section_calls $(BUILD)/bench/sections.json $(SECTIONS_LIVE)

@@ -206,7 +206,6 @@ void quarry_os_trace_refill(void *pool, uint32_t slot_bytes, uint32_t slots, uin
 void quarry_os_trace_drain(void *pool, uint32_t slot_bytes, uint32_t slots, uint64_t ns) {
     (void)pool, (void)slot_bytes, (void)slots, (void)ns;
 }
-int quarry_os_in_nmi(void) { return 0; }
 int quarry_os_trace_timed(void) { return 0; }
 
 /*
