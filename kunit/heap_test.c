@@ -18,7 +18,7 @@ static struct quarry_core_heap *make_heap(struct kunit *test, u64 pages)
 {
 	struct quarry_core_heap *heap = NULL;
 
-	KUNIT_ASSERT_EQ(test, quarry_core_heap_create(pages, NULL, &heap), 0);
+	KUNIT_ASSERT_EQ(test, quarry_core_heap_create(pages, NULL, 0, &heap), 0);
 	if (quarry_core_heap_add_region(heap, 0, pages, QUARRY_CORE_NORMAL)) {
 		quarry_core_heap_destroy(heap);
 		KUNIT_ASSERT_TRUE_MSG(test, false, "no region");
@@ -345,7 +345,7 @@ static void making_and_using_a_heap_survives_each_refusal(struct kunit *test)
 		quarry_watch_refuse(nth, nth % 2);
 		heap = NULL;
 		n = 0;
-		err = quarry_core_heap_create(64, NULL, &heap);
+		err = quarry_core_heap_create(64, NULL, 0, &heap);
 		if (!err)
 			err = quarry_core_heap_add_region(heap, 0, 64, QUARRY_CORE_NORMAL);
 		for (; !err && n < 300; n++) {

@@ -128,7 +128,10 @@ enum quarry_context quarry_driver_context(struct quarry_heap *heap, gfp_t gfp,
 void *quarry_driver_alloc(struct quarry_heap *heap, u64 size, u64 align, gfp_t gfp,
 			  unsigned long caller);
 void *quarry_driver_take(struct quarry_driver_want *want, gfp_t gfp, unsigned long caller);
-int quarry_driver_free(struct quarry_heap *heap, const void *memory, unsigned long caller);
+int quarry_driver_free(struct quarry_heap *heap, u64 offset, unsigned long caller);
+
+/* driver_cache.c */
+void *quarry_driver_cache_take(struct quarry_heap *heap, gfp_t gfp, unsigned long caller);
 
 /* driver_memory.c */
 int quarry_driver_grow(struct quarry_heap *heap, enum quarry_core_zone zone, u64 pages, u64 seen);
@@ -160,28 +163,19 @@ static inline bool quarry_driver_full(int error)
 	return error == QUARRY_E_POOL_FULL || error == QUARRY_E_UNINITIALISED;
 }
 
-/* The fast half of a free. */
-static __always_inline bool quarry_driver_try_free(struct quarry_heap *heap, const void *memory)
+/* A free: 0, or what is wrong with it. */
+static __always_inline int quarry_driver_give(struct quarry_heap *heap, const void *memory,
+					      unsigned long caller)
 {
-	bool done;
+	int err;
 
 	preempt_disable();
-	done = quarry_core_heap_try_free(heap->core, (unsigned int)smp_processor_id(),
-					 quarry_driver_offset(heap, memory));
+	err = quarry_core_heap_fast_free(heap->core, memory, smp_processor_id(), caller);
 	preempt_enable();
-	return done;
+	return err;
 }
 
-static __always_inline u64 quarry_driver_try_take(struct quarry_heap *heap, u64 place)
-{
-	u64 offset;
-
-	preempt_disable();
-	offset = quarry_core_heap_try_take(heap->core, (unsigned int)smp_processor_id(), place);
-	preempt_enable();
-	return offset;
-}
-
+/* The fast half of an allocation. */
 static __always_inline u64 quarry_driver_try_alloc(struct quarry_heap *heap, u64 size)
 {
 	u64 offset;

@@ -93,38 +93,50 @@ static noinline void *finish(struct quarry_cache *cache, void *object, gfp_t gfp
 	return object;
 }
 
-static noinline void *alloc_slow(struct quarry_cache *cache, gfp_t gfp, unsigned long caller)
+/* What the fast half could not serve: it is not tried for objects that want to be finished. */
+void *quarry_driver_cache_take(struct quarry_heap *heap, gfp_t gfp, unsigned long caller)
 {
+	struct quarry_cache *cache = container_of(heap, struct quarry_cache, heap);
 	u64 offset = QUARRY_NO_OBJECT;
 	void *object;
 
-	/* Not tried yet. */
 	if (needs_finish(cache))
-		offset = quarry_driver_try_alloc(&cache->heap, cache->request);
+		offset = quarry_driver_try_alloc(heap, cache->request);
 	if (offset != QUARRY_NO_OBJECT)
-		return finish(cache, (void *)(cache->heap.base + offset), gfp);
-	object = quarry_driver_alloc(&cache->heap, cache->request, cache->align,
+		return finish(cache, (void *)(heap->base + offset), gfp);
+	object = quarry_driver_alloc(heap, cache->request, cache->align,
 				     gfp & ~(__GFP_ZERO | __GFP_DMA32), caller);
 	return object ? finish(cache, object, gfp) : NULL;
 }
 
+static noinline void *alloc_zeroed(struct quarry_cache *cache, gfp_t gfp, unsigned long caller)
+{
+	u64 offset = QUARRY_NO_OBJECT;
+
+	if (!needs_finish(cache))
+		offset = quarry_driver_try_alloc(&cache->heap, cache->request);
+	if (offset == QUARRY_NO_OBJECT)
+		return quarry_driver_cache_take(&cache->heap, gfp, caller);
+	return finish(cache, (void *)(cache->heap.base + offset), gfp);
+}
+
 void *quarry_cache_alloc(struct quarry_cache *cache, gfp_t gfp)
 {
-	u64 offset = quarry_driver_try_take(&cache->heap, cache->place);
+	void *object;
 
-	if (unlikely(offset == QUARRY_NO_OBJECT))
-		return alloc_slow(cache, gfp, _RET_IP_);
 	if (unlikely(gfp & __GFP_ZERO))
-		return finish(cache, (void *)(cache->heap.base + offset), gfp);
-	return (void *)(cache->heap.base + offset);
+		return alloc_zeroed(cache, gfp, _RET_IP_);
+	preempt_disable();
+	object = quarry_core_heap_fast_take(cache->heap.core, (__force unsigned int)gfp,
+					    cache->place, smp_processor_id(), _RET_IP_);
+	preempt_enable();
+	return object;
 }
 EXPORT_SYMBOL_GPL(quarry_cache_alloc);
 
 int quarry_cache_free(struct quarry_cache *cache, const void *object)
 {
-	if (likely(quarry_driver_try_free(&cache->heap, object)))
-		return 0;
-	return quarry_driver_free(&cache->heap, object, _RET_IP_);
+	return quarry_driver_give(&cache->heap, object, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quarry_cache_free);
 

@@ -47,7 +47,7 @@ int quarry_driver_heap_init(struct quarry_heap *heap, const struct quarry_heap_c
 	heap->id = QUARRY_DRIVER_ID | atomic64_inc_return(&last_id);
 	snprintf(heap->name, sizeof(heap->name), "%s", config->name);
 	quarry_driver_memory_init(heap);
-	err = quarry_errno(quarry_core_heap_create(pages, heap, &heap->core));
+	err = quarry_errno(quarry_core_heap_create(pages, heap, heap->base, &heap->core));
 	if (err)
 		return err;
 	err = quarry_driver_grow_to(heap, config->bytes);
@@ -197,17 +197,30 @@ void *quarry_driver_alloc(struct quarry_heap *heap, u64 size, u64 align, gfp_t g
 	return quarry_driver_take(&want, gfp, caller);
 }
 
-void *quarry_alloc(struct quarry_heap *heap, size_t size, gfp_t gfp)
+/* Memory that more is asked of than to be there. */
+static noinline void *alloc_special(struct quarry_heap *heap, size_t size, gfp_t gfp,
+				    unsigned long caller)
 {
 	u64 offset = QUARRY_NO_OBJECT;
 
-	if (likely(!(gfp & __GFP_DMA32)))
+	if (!(gfp & __GFP_DMA32))
 		offset = quarry_driver_try_alloc(heap, size);
-	if (unlikely(offset == QUARRY_NO_OBJECT))
-		return quarry_driver_alloc(heap, size, 8, gfp, _RET_IP_);
-	if (unlikely(gfp & __GFP_ZERO))
-		return quarry_driver_finish(heap, offset, gfp);
-	return (void *)(heap->base + offset);
+	if (offset == QUARRY_NO_OBJECT)
+		return quarry_driver_alloc(heap, size, 8, gfp, caller);
+	return quarry_driver_finish(heap, offset, gfp);
+}
+
+void *quarry_alloc(struct quarry_heap *heap, size_t size, gfp_t gfp)
+{
+	void *object;
+
+	if (unlikely(gfp & (__GFP_ZERO | __GFP_DMA32)))
+		return alloc_special(heap, size, gfp, _RET_IP_);
+	preempt_disable();
+	object = quarry_core_heap_fast_alloc(heap->core, size, (__force unsigned int)gfp,
+					     smp_processor_id(), _RET_IP_);
+	preempt_enable();
+	return object;
 }
 EXPORT_SYMBOL_GPL(quarry_alloc);
 
@@ -219,12 +232,13 @@ void *quarry_alloc_aligned(struct quarry_heap *heap, size_t size, size_t align, 
 }
 EXPORT_SYMBOL_GPL(quarry_alloc_aligned);
 
-int quarry_driver_free(struct quarry_heap *heap, const void *memory, unsigned long caller)
+/* What the fast half of a free could not do, or would not. */
+int quarry_driver_free(struct quarry_heap *heap, u64 offset, unsigned long caller)
 {
-	u64 offset = quarry_driver_offset(heap, memory);
 	int error;
 
-	if (!memory)
+	/* NULL. */
+	if (offset + heap->base == 0)
 		return 0;
 	error = in_nmi() ? quarry_core_heap_free_remote(heap->core, offset) :
 			   quarry_core_heap_free(heap->core, offset);
@@ -233,9 +247,7 @@ int quarry_driver_free(struct quarry_heap *heap, const void *memory, unsigned lo
 
 int quarry_free(struct quarry_heap *heap, const void *memory)
 {
-	if (likely(quarry_driver_try_free(heap, memory)))
-		return 0;
-	return quarry_driver_free(heap, memory, _RET_IP_);
+	return quarry_driver_give(heap, memory, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quarry_free);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Reserves: objects of a cache set aside. What is set aside is live for the cache, so nobody gets
- * it; so a free looks for the object among them first, by its address's hash, lest a second free of one
- * object take it from the reserve.
+ * it; so a free looks for the object among them first, by its address's hash, lest a second free
+ * of one object take it from the reserve.
  */
 #include <linux/export.h>
 #include <linux/hash.h>
@@ -181,9 +181,7 @@ int quarry_reserve_free(struct quarry_reserve *reserve, void *object)
 					     quarry_driver_offset(heap, object), _RET_IP_);
 	if (taken)
 		return 0;
-	if (likely(quarry_driver_try_free(heap, object)))
-		return 0;
-	return quarry_driver_free(heap, object, _RET_IP_);
+	return quarry_driver_give(heap, object, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quarry_reserve_free);
 

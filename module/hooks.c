@@ -16,6 +16,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
+#include "driver.h"
 #include "include/quarry_seam.h"
 #include "pool.h"
 #include "trace.h"
@@ -182,6 +183,37 @@ unsigned int quarry_os_pin(void)
 void quarry_os_unpin(void)
 {
 	preempt_enable();
+}
+
+/* The fast half has turned preemption off, and turns it on when this returns. */
+void *quarry_os_heap_take(void *heap, unsigned int flags, unsigned long caller)
+{
+	void *object;
+
+	preempt_enable();
+	object = quarry_driver_cache_take(heap, (__force gfp_t)flags, caller);
+	preempt_disable();
+	return object;
+}
+
+void *quarry_os_heap_alloc(void *heap, uint64_t size, unsigned int flags, unsigned long caller)
+{
+	void *object;
+
+	preempt_enable();
+	object = quarry_driver_alloc(heap, size, 8, (__force gfp_t)flags, caller);
+	preempt_disable();
+	return object;
+}
+
+int quarry_os_heap_free(void *heap, uint64_t offset, unsigned long caller)
+{
+	int err;
+
+	preempt_enable();
+	err = quarry_driver_free(heap, offset, caller);
+	preempt_disable();
+	return err;
 }
 
 unsigned int quarry_os_cpus(void)

@@ -72,6 +72,13 @@ void quarry_os_read_leave(void);
 /* Pinned: stay on this CPU; returns its number. A pinned caller is also a reader. */
 unsigned int quarry_os_pin(void);
 void quarry_os_unpin(void);
+/*
+ * The slow halves of drivers' calls, at the end of the fast ones (quarry_core_heap_fast_*): called
+ * pinned, they unpin for as long as they last. `heap` is the shim's. Context: the call's, NMI too.
+ */
+void *quarry_os_heap_take(void *heap, unsigned int flags, unsigned long caller);
+void *quarry_os_heap_alloc(void *heap, uint64_t size, unsigned int flags, unsigned long caller);
+int quarry_os_heap_free(void *heap, uint64_t offset, unsigned long caller);
 /* CPUs that may ever be online, and the number of the current one (a hint unless pinned). */
 unsigned int quarry_os_cpus(void);
 unsigned int quarry_os_cpu(void);
@@ -346,8 +353,12 @@ uint32_t quarry_core_size_classes(const uint32_t **sizes);
 
 struct quarry_core_heap;
 
-/* Over the caller's regions; hooks get `os_pool`. Context: task. Errors: NO_MEMORY, INVALID. */
-int quarry_core_heap_create(uint64_t max_pages, void *os_pool, struct quarry_core_heap **heap);
+/*
+ * Over the caller's regions; hooks get `os_pool`. `base`: the address of offset 0, for the fast
+ * calls. Context: task. Errors: NO_MEMORY, INVALID.
+ */
+int quarry_core_heap_create(uint64_t max_pages, void *os_pool, uint64_t base,
+			    struct quarry_core_heap **heap);
 void quarry_core_heap_destroy(struct quarry_core_heap *heap);
 /* As quarry_core_region_add, at `first_page` of the caller's choice. */
 int quarry_core_heap_add_region(struct quarry_core_heap *heap, uint64_t first_page,
@@ -374,11 +385,19 @@ int quarry_core_heap_free_sized(struct quarry_core_heap *heap, uint64_t offset, 
  */
 uint64_t quarry_core_heap_try_alloc(struct quarry_core_heap *heap, unsigned long cpu,
 				    uint64_t size);
-/* The same for one size again and again, whose place among the magazines is looked up once. */
-uint64_t quarry_core_heap_place(uint64_t size);
-uint64_t quarry_core_heap_try_take(struct quarry_core_heap *heap, unsigned long cpu,
-				   uint64_t place);
 int quarry_core_heap_try_free(struct quarry_core_heap *heap, unsigned long cpu, uint64_t offset);
+/*
+ * The same for objects that are addresses, by a caller that has no more to do: what a fast half
+ * cannot do, quarry_os_heap_* does, and its answer is the call's. `flags` and `caller` are handed
+ * on to it. take: by what `place` has answered for a size. Context: as try_alloc.
+ */
+uint64_t quarry_core_heap_place(uint64_t size);
+void *quarry_core_heap_fast_take(struct quarry_core_heap *heap, unsigned int flags, uint64_t place,
+				 unsigned int cpu, unsigned long caller);
+void *quarry_core_heap_fast_alloc(struct quarry_core_heap *heap, uint64_t size, unsigned int flags,
+				  unsigned int cpu, unsigned long caller);
+int quarry_core_heap_fast_free(struct quarry_core_heap *heap, const void *object, unsigned int cpu,
+			       unsigned long caller);
 /* The bytes of the slots that serve such a request; 0 when pages do, or nothing can. */
 uint64_t quarry_core_heap_slot_bytes(uint64_t size, uint64_t align);
 /*

@@ -4,6 +4,7 @@
 // HostPlatform's hooks below. What the entries decide by themselves, and each of their errors.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -343,7 +344,7 @@ TEST_F(Seam, ARegionIsPlacedWhereItIsAddedThen) {
 
 TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeCall) {
     quarry_core_heap* heap = nullptr;
-    ASSERT_EQ(quarry_core_heap_create(256, nullptr, &heap), QUARRY_OK);
+    ASSERT_EQ(quarry_core_heap_create(256, nullptr, 0, &heap), QUARRY_OK);
     uint64_t offset = 0;
     EXPECT_EQ(quarry_core_heap_alloc(heap, 64, 8, QUARRY_CORE_NORMAL, &offset, QUARRY_MAY_SLEEP),
               QUARRY_E_UNINITIALISED);
@@ -380,9 +381,64 @@ TEST(SeamHeap, TheFastHalvesServeFromThisCpusMagazineAndRefuseWhatNeedsTheWholeC
     quarry_core_heap_destroy(heap);
 }
 
+TEST(SeamHeap, TheFastCallsGiveAddressesAndHandOnWhatTheyCannotDo) {
+    constexpr uint64_t kBase = 0x10000000;
+    alignas(8) static char os[8];
+    const auto number = [](const void* p) { return reinterpret_cast<uintptr_t>(p); };
+    quarry_core_heap* heap = nullptr;
+    ASSERT_EQ(quarry_core_heap_create(256, os, kBase, &heap), QUARRY_OK);
+    ASSERT_EQ(quarry_core_heap_add_region(heap, 0, 128, QUARRY_CORE_NORMAL), QUARRY_OK);
+    ASSERT_EQ(quarry_core_heap_add_region(heap, 200, 20, QUARRY_CORE_NORMAL), QUARRY_OK);
+    const uint64_t place = quarry_core_heap_place(64);
+    const unsigned cpu = quarry_os_pin();
+    // Nothing is cached: the hook's answer is the call's, with what it was given.
+    EXPECT_EQ(number(quarry_core_heap_fast_take(heap, 7, place, cpu, 3)), number(os) + 7003);
+    EXPECT_EQ(number(quarry_core_heap_fast_alloc(heap, 64, 7, cpu, 3)), number(os) + 64007003);
+    EXPECT_EQ(number(quarry_core_heap_fast_alloc(heap, 5000, 7, cpu, 3)), number(os) + 5000007003);
+    quarry_os_unpin();
+    // More than an array holds, so that both arrays serve; and in the second region, too.
+    std::vector<uint64_t> all(6000);
+    uint32_t done = 0;
+    (void)quarry_core_heap_alloc_bulk(heap, 64, 0, 6000, all.data(), &done, QUARRY_MAY_SLEEP);
+    ASSERT_EQ(done, 6000u);
+    (void)quarry_os_pin();
+    std::set<const void*> given;
+    const auto free_number = [&](uint64_t offset) {
+        return static_cast<int>(number(os) + offset + 3);
+    };
+    uint32_t freed = 0;
+    for (; freed < 6000; ++freed) {
+        const void* object = reinterpret_cast<void*>(kBase + all[freed]);
+        const int answer = quarry_core_heap_fast_free(heap, object, cpu, 3);
+        if (answer) {  // both arrays are full
+            EXPECT_EQ(answer, free_number(all[freed]));
+            break;
+        }
+        EXPECT_EQ(quarry_core_heap_fast_free(heap, object, cpu, 3), free_number(all[freed]));
+        given.insert(object);
+    }
+    EXPECT_GT(freed, 255u);
+    const uint64_t far = *std::max_element(all.begin(), all.end());
+    EXPECT_GE(far, 200u * 4096);
+    EXPECT_EQ(quarry_core_heap_fast_free(heap, reinterpret_cast<void*>(kBase + far + 8), cpu, 3),
+              free_number(far + 8));
+    EXPECT_EQ(quarry_core_heap_fast_free(heap, nullptr, cpu, 3), free_number(0 - kBase));
+    for (uint32_t i = 0; i < freed; ++i)
+        EXPECT_EQ(given.erase(i % 2 ? quarry_core_heap_fast_take(heap, 7, place, cpu, 3)
+                                    : quarry_core_heap_fast_alloc(heap, 57, 7, cpu, 3)),
+                  1u);
+    // The loaded array is empty; a free in the other region finds room in it.
+    EXPECT_EQ(quarry_core_heap_fast_free(heap, reinterpret_cast<void*>(kBase + far), cpu, 3), 0);
+    EXPECT_EQ(number(quarry_core_heap_fast_take(heap, 7, place, cpu, 3)), kBase + far);
+    quarry_os_unpin();
+    for (const uint64_t offset : all) EXPECT_EQ(quarry_core_heap_free(heap, offset), QUARRY_OK);
+    quarry_core_heap_drain(heap);
+    quarry_core_heap_destroy(heap);
+}
+
 TEST(SeamHeap, BlocksComeAndGoByTheFastHalvesAndEveryWrongFreeIsTheWholeCalls) {
     quarry_core_heap* heap = nullptr;
-    ASSERT_EQ(quarry_core_heap_create(256, nullptr, &heap), QUARRY_OK);
+    ASSERT_EQ(quarry_core_heap_create(256, nullptr, 0, &heap), QUARRY_OK);
     ASSERT_EQ(quarry_core_heap_add_region(heap, 0, 256, QUARRY_CORE_NORMAL), QUARRY_OK);
     for (unsigned order = 0; order <= 5; ++order) {
         const bool cached = order <= 3;

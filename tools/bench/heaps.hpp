@@ -90,7 +90,7 @@ private:
     void create(const Memory& memory) {
         base_ = memory.base();
         const uint64_t pages = memory.bytes() / 4096;
-        if (quarry_core_heap_create(pages, base_, &heap_)) die("no heap");
+        if (quarry_core_heap_create(pages, base_, 0, &heap_)) die("no heap");
         if (quarry_core_heap_add_region(heap_, 0, pages, QUARRY_CORE_NORMAL)) die("no region");
     }
 

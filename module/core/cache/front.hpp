@@ -59,6 +59,12 @@ public:
     // The heap that it is of.
     void* owner() const { return owner_; }
     void set_owner(void* heap) { owner_ = heap; }
+    // For those whose objects are addresses: that of offset 0; and what is handed to who does
+    // what the fast halves cannot.
+    void set_addresses(u64 base, void* os) { base_ = base, os_ = os; }
+    void* address(Offset offset) const { return reinterpret_cast<void*>(base_ + offset); }
+    Offset offset_of(const void* address) const { return reinterpret_cast<u64>(address) - base_; }
+    void* os() const { return os_; }
 
     // The region that try_free knows at once; null: none.
     const PageWords& home() const { return *home_.load(std::memory_order_acquire); }
@@ -79,19 +85,28 @@ public:
     }
     // The same, by what place_for answered.
     [[gnu::always_inline]] Offset try_take(u64 cpu, u64 place) {
+        return take(
+            cpu, place, [](Offset offset) { return offset; },
+            // The tail: this function needs no frame.
+            [&](CpuCache& cache) { return pop_spare(cache, place); }, [] { return kNoObject; });
+    }
+    // Ends with one of three: done(offset); spare(cache), inside, where pop_spare goes on; none(),
+    // when this interrupts somebody.
+    template <typename Done, typename Spare, typename None>
+    [[gnu::always_inline]] auto take(u64 cpu, u64 place, Done&& done, Spare&& spare, None&& none) {
         CpuCache& cache = settled(this->cache(cpu));
         if (!cache.enter()) [[unlikely]]
-            return kNoObject;
+            return none();
         Entry* const top = cache.top(place).get() - 1;
         LiveByte& live = *top->live;
         const u8 mark = live.load(std::memory_order_relaxed);
         if (mark & kLive) [[unlikely]]
-            return pop_spare(cache, place);  // the tail: this function needs no frame
+            return spare(cache);
         live.store(mark + kLiveStep, std::memory_order_relaxed);
         cache.top(again(place)).set(top);
         const Offset offset = top->offset;
         cache.leave();
-        return offset;
+        return done(offset);
     }
 
     // Not 0: a live slot is free, and was of the class of `size` if Sized. `words`: those of the
@@ -104,6 +119,47 @@ public:
         if (index >= words.bounds().pages) [[unlikely]]
             return free_elsewhere<Sized>(cache, offset, size);
         return free_in<Sized>(cache, index, offset, words, size);
+    }
+    // Ends with one of three: done(mark), which is not 0; spare(live, place), inside, where push_spare
+    // goes on; none(). `words` hold page `index`, the offset's.
+    template <bool Sized, typename Done, typename Spare, typename None>
+    [[gnu::always_inline]] auto give(CpuCache& cache, u64 index, Offset offset,
+                                     const PageWords& words, u64 size, Done&& done, Spare&& spare,
+                                     None&& none) {
+        const u64 word = words.at(index).load(std::memory_order_acquire);
+        if (!word) [[unlikely]]
+            return none();
+        const u64 place = PageWord::place(word);
+        if (Sized && (size > kMaxSlot || front_detail::kPlaceOf[(size + 7) / 8] != place))
+            [[unlikely]]
+            return none();
+        LiveByte& live = PageWord::byte(word, place, offset);
+        // Of a misaligned offset, too, this is no slot's mark.
+        const u32 mark = static_cast<u32>(offset) + kLiveStep;
+        if (live.load(std::memory_order_relaxed) != static_cast<u8>(mark)) [[unlikely]]
+            return none();
+        if (!cache.enter()) [[unlikely]]
+            return none();
+        Entry* const top = cache.top(place).get();
+        if (top == cache.end(place)) [[unlikely]]
+            return spare(live, place);
+        LiveBytes::clear(live, offset);
+        *top = {offset, &live};
+        cache.top(again(place)).set(top + 1);
+        cache.leave();
+        return done(mark);  // kLive is in it
+    }
+    // Words of another region than the home; null: there is none at this page.
+    const Region* region_elsewhere(PageNumber page) const { return rest_.region_elsewhere(page); }
+
+    // The tails. Arguments stand where the fast path has them: a register that it must move
+    // for them is moved always.
+    [[gnu::noinline, gnu::used]] Offset pop_spare(CpuCache& cache, u64 place) {
+        return rest_.pop_spare(cache, static_cast<u32>(place - 1));
+    }
+    [[gnu::noinline, gnu::used]] u32 push_spare(CpuCache& cache, Offset offset, LiveByte& live,
+                                                u64 place) {
+        return rest_.push_spare(cache, static_cast<u32>(place - 1), offset, &live);
     }
 
     // Up to n of a size from the loaded array, each with `base` added; answers how many. The
@@ -173,44 +229,16 @@ private:
     template <bool Sized>
     [[gnu::always_inline]] u32 free_in(CpuCache& cache, u64 index, Offset offset,
                                        const PageWords& words, u64 size) {
-        const u64 word = words.at(index).load(std::memory_order_acquire);
-        if (!word) [[unlikely]]
-            return 0;
-        const u64 place = PageWord::place(word);
-        if (Sized && (size > kMaxSlot || front_detail::kPlaceOf[(size + 7) / 8] != place))
-            [[unlikely]]
-            return 0;
-        LiveByte& live = PageWord::byte(word, place, offset);
-        // Of a misaligned offset, too, this is no slot's mark.
-        const u32 mark = static_cast<u32>(offset) + kLiveStep;
-        if (live.load(std::memory_order_relaxed) != static_cast<u8>(mark)) [[unlikely]]
-            return 0;
-        if (!cache.enter()) [[unlikely]]
-            return 0;
-        Entry* const top = cache.top(place).get();
-        if (top == cache.end(place)) [[unlikely]]
-            return push_spare(cache, offset, live, place);
-        LiveBytes::clear(live, offset);
-        *top = {offset, &live};
-        cache.top(again(place)).set(top + 1);
-        cache.leave();
-        return mark;  // kLive is in it
-    }
-
-    // The tails. Arguments stand where the fast path has them: a register that it must move
-    // for them is moved always.
-    [[gnu::noinline, gnu::used]] Offset pop_spare(CpuCache& cache, u64 place) {
-        return rest_.pop_spare(cache, static_cast<u32>(place - 1));
-    }
-    [[gnu::noinline, gnu::used]] u32 push_spare(CpuCache& cache, Offset offset, LiveByte& live,
-                                                u64 place) {
-        return rest_.push_spare(cache, static_cast<u32>(place - 1), offset, &live);
+        return give<Sized>(
+            cache, index, offset, words, size, [](u32 mark) { return mark; },
+            [&](LiveByte& live, u64 place) { return push_spare(cache, offset, live, place); },
+            [] { return u32{0}; });
     }
 
     template <bool Sized>
     [[gnu::noinline]] u32 free_elsewhere(CpuCache& cache, Offset offset, u64 size) {
         const u64 page = offset / kPageBytes;
-        const Region* region = rest_.region_elsewhere(PageNumber{page});
+        const Region* region = region_elsewhere(PageNumber{page});
         if (!region) return 0;
         return free_in<Sized>(cache, page - region->first, offset, *region->words, size);
     }
@@ -218,6 +246,8 @@ private:
     std::atomic<const PageWords*> home_{&front_detail::none()};
     CpuCaches<P>& rest_;
     void* owner_ = nullptr;
+    u64 base_ = 0;
+    void* os_ = nullptr;
 };
 
 }  // namespace quarry

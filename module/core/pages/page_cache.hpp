@@ -315,15 +315,15 @@ private:
     [[gnu::noinline]] Error free_slow(PageNumber page, Order order, As as) {
         if (!magazines_ || value(order) >= kOrdersCached) return free_in_buddy(page, order, as);
         ReadGuard<P> reader;
-        const auto [region, desc] = buddy_.find_with_region(page);
-        if (!region || region->zone != zone_) return free_in_buddy(page, order, as);
+        const auto found = buddy_.find_with_region(page);
+        if (!found.region || found.region->zone != zone_) return free_in_buddy(page, order, as);
         PageNumber old[kStep];
         u32 n = 0;
-        u64 run = run_word(region->id, order);
+        u64 run = run_word(found.region->id, order);
         bool ours = false;
-        const bool here = desc->word() == run && inside([&](Magazine& m) {
+        const bool here = found.desc->word() == run && inside([&](Magazine& m) {
             if (m.count_now(order) == capacity(order)) n = cut(m, order, old);
-            ours = desc->change(run, cached_word(region->id, order));
+            ours = found.desc->change(run, cached_word(found.region->id, order));
             if (ours) m.push(order, m.count_now(order), page);
         });
         if (!here) return free_in_buddy(page, order, as);

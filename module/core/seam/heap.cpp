@@ -12,14 +12,49 @@ namespace {
 using KHeap = Heap<KernelPlatform>;
 
 // The handle is the front's address: the fast halves begin there.
-HeapFront<KernelPlatform>& front(quarry_core_heap* heap) {
-    return *reinterpret_cast<HeapFront<KernelPlatform>*>(heap);
-}
+using Front = HeapFront<KernelPlatform>;
+Front& front(quarry_core_heap* heap) { return *reinterpret_cast<Front*>(heap); }
 using KPages = PageCache<KernelPlatform>;
 
 // One too large stays so.
 Order order_of(unsigned order) { return Order{static_cast<u8>(order < kOrders ? order : kOrders)}; }
 KHeap& of(quarry_core_heap* heap) { return *static_cast<KHeap*>(front(heap).owner()); }
+
+// ---- the tails of the fast calls: arguments stand where those have them ----
+
+[[gnu::noinline]] void* take_spare(Front& f, unsigned flags, u64 place, CpuCache& cache,
+                                   unsigned long caller) {
+    const Offset offset = f.pop_spare(cache, place);
+    if (offset != kNoObject) return f.address(offset);
+    return quarry_os_heap_take(f.os(), flags, caller);
+}
+[[gnu::noinline]] void* alloc_spare(Front& f, u64 size, unsigned flags, CpuCache& cache,
+                                    unsigned long caller) {
+    const Offset offset = f.pop_spare(cache, Front::place_for(size));
+    if (offset != kNoObject) return f.address(offset);
+    return quarry_os_heap_alloc(f.os(), size, flags, caller);
+}
+[[gnu::noinline]] int free_spare(Front& f, Offset offset, CpuCache& cache, LiveByte& live,
+                                 u64 place, unsigned long caller) {
+    if (f.push_spare(cache, offset, live, place)) return 0;
+    return quarry_os_heap_free(f.os(), offset, caller);
+}
+[[gnu::always_inline]] inline int free_in(Front& f, Offset offset, CpuCache& cache, u64 index,
+                                          const PageWords& words, unsigned long caller) {
+    return f.give<false>(
+        cache, index, offset, words, 0, [](u32) { return 0; },
+        [&](LiveByte& live, u64 place) {
+            return free_spare(f, offset, cache, live, place, caller);
+        },
+        [&] { return quarry_os_heap_free(f.os(), offset, caller); });
+}
+[[gnu::noinline]] int free_elsewhere(Front& f, Offset offset, CpuCache& cache,
+                                     unsigned long caller) {
+    const u64 page = offset / kPageBytes;
+    const Region* region = f.region_elsewhere(PageNumber{page});
+    if (!region) return quarry_os_heap_free(f.os(), offset, caller);
+    return free_in(f, offset, cache, page - region->first, *region->words, caller);
+}
 
 }  // namespace
 
@@ -28,13 +63,15 @@ KHeap& of(quarry_core_heap* heap) { return *static_cast<KHeap*>(front(heap).owne
 
 extern "C" {
 
-int quarry_core_heap_create(uint64_t max_pages, void* os_pool, quarry_core_heap** heap) {
+int quarry_core_heap_create(uint64_t max_pages, void* os_pool, uint64_t base,
+                            quarry_core_heap** heap) {
     auto* made = make_meta<KHeap, KernelPlatform>(Context::may_sleep, max_pages, os_pool);
     if (!made) return to_seam(Error::no_memory);
     if (const Error e = made->init(); !ok(e)) {
         free_meta<KernelPlatform>(made);
         return to_seam(e);
     }
+    made->front().set_addresses(base, os_pool);
     *heap = reinterpret_cast<quarry_core_heap*>(&made->front());
     return QUARRY_OK;
 }
@@ -80,12 +117,38 @@ QUARRY_FAST uint64_t quarry_core_heap_try_alloc(quarry_core_heap* heap, unsigned
     return front(heap).try_alloc(cpu, size);
 }
 
-uint64_t quarry_core_heap_place(uint64_t size) {
-    return HeapFront<KernelPlatform>::place_for(size);
+uint64_t quarry_core_heap_place(uint64_t size) { return Front::place_for(size); }
+
+QUARRY_FAST void* quarry_core_heap_fast_take(quarry_core_heap* heap, unsigned flags, uint64_t place,
+                                             unsigned cpu, unsigned long caller) {
+    Front& f = front(heap);
+    return f.take(
+        cpu, place, [&](Offset offset) { return f.address(offset); },
+        [&](CpuCache& cache) { return take_spare(f, flags, place, cache, caller); },
+        [&] { return quarry_os_heap_take(f.os(), flags, caller); });
 }
 
-QUARRY_FAST uint64_t quarry_core_heap_try_take(quarry_core_heap* heap, unsigned long cpu, uint64_t place) {
-    return front(heap).try_take(cpu, place);
+QUARRY_FAST void* quarry_core_heap_fast_alloc(quarry_core_heap* heap, uint64_t size, unsigned flags,
+                                              unsigned cpu, unsigned long caller) {
+    Front& f = front(heap);
+    if (size > kMaxSlot) [[unlikely]]
+        return quarry_os_heap_alloc(f.os(), size, flags, caller);
+    return f.take(
+        cpu, Front::place_for(size), [&](Offset offset) { return f.address(offset); },
+        [&](CpuCache& cache) { return alloc_spare(f, size, flags, cache, caller); },
+        [&] { return quarry_os_heap_alloc(f.os(), size, flags, caller); });
+}
+
+QUARRY_FAST int quarry_core_heap_fast_free(quarry_core_heap* heap, const void* object, unsigned cpu,
+                                           unsigned long caller) {
+    Front& f = front(heap);
+    const Offset offset = f.offset_of(object);
+    CpuCache& cache = settled(f.cache(cpu));
+    const PageWords& words = f.home();
+    const u64 index = offset / kPageBytes - words.bounds().first;
+    if (index >= words.bounds().pages) [[unlikely]]
+        return free_elsewhere(f, offset, cache, caller);
+    return free_in(f, offset, cache, index, words, caller);
 }
 
 QUARRY_FAST int quarry_core_heap_try_free(quarry_core_heap* heap, unsigned long cpu, uint64_t offset) {

@@ -29,7 +29,9 @@ BEGIN = {"quarry_os_lock": "quarry_os_unlock",
 LOCKS = {"_raw_spin_lock_irqsave": "_raw_spin_unlock_irqrestore", "_raw_spin_lock": "_raw_spin_unlock",
          "_raw_spin_lock_irq": "_raw_spin_unlock_irq", "_raw_spin_lock_bh": "_raw_spin_unlock_bh"}
 # Called with preemption off, by a caller that turns it off inline.
-PINNED = re.compile(r"^quarry_core_heap_try_")
+PINNED = re.compile(r"^quarry_core_heap_(try|fast)_")
+# Who is called so unpins, before anything else.
+UNPINS = ("quarry_os_heap_take", "quarry_os_heap_alloc", "quarry_os_heap_free")
 VISITORS = ("quarry_visit_work", "quarry_visit_here")
 INTERRUPT = re.compile(r"^(asm_)?(sysvec|common_interrupt|exc_|asm_exc|irqentry|error_entry)")
 LINE = re.compile(r"/([0-9a-f]{16})/")
@@ -96,7 +98,7 @@ def longest(trace, symbols):
                 end, included = section
                 if name == end and included:
                     ending = True
-                elif name == end or (ending and not inside(name)):
+                elif name == end or name in UNPINS or (ending and not inside(name)):
                     if not spoiled:  # only what was measured whole counts as seen
                         sections += 1
                         best = max(best, (total - open_since, site), key=lambda found: found[0])

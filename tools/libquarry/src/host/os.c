@@ -208,6 +208,20 @@ void quarry_os_trace_drain(void *pool, uint32_t slot_bytes, uint32_t slots, uint
 }
 int quarry_os_trace_timed(void) { return 0; }
 
+/* Drivers' calls: there are no drivers here. */
+void *quarry_os_heap_take(void *heap, unsigned int flags, unsigned long caller) {
+    (void)heap, (void)flags, (void)caller;
+    return NULL;
+}
+void *quarry_os_heap_alloc(void *heap, uint64_t size, unsigned int flags, unsigned long caller) {
+    (void)heap, (void)size, (void)flags, (void)caller;
+    return NULL;
+}
+int quarry_os_heap_free(void *heap, uint64_t offset, unsigned long caller) {
+    (void)heap, (void)offset, (void)caller;
+    return -1;
+}
+
 /*
  * The core's own magazines are a kernel's, which fills them with interrupts off; "host:" has its own
  * (magazine.c) and gives the core no memory for any.
