@@ -18,11 +18,11 @@ BOUNDS = {
                     "object), 510 the shim's checks and counts (16), 1,380 the core (43): two changes of owner words, the "
                     "merge of what came home, 32 entries written twice. tried: structures copied by words (80 an "
                     "object to 75), loops unrolled (to 73)",
-    "vm-cache-pair": "of 102 the two calls of the shim are 44: preemption off and on, the CPU's number, what has to be "
-                     "kept for the slow half; 56 are the core's: the local flag, the pop or push, the look-up of the page's word, "
-                     "the live byte tested and written. tried: no call inside the fast halves, a page's word instead of its "
-                     "descriptor (171 to 114), the class's place instead of the size (to 106), no tracing of the fast halves "
-                     "and one test for what else an object wants (to 102)",
+    "vm-cache-pair": "of 89 the two calls of the shim are 21: preemption off and on, the CPU's number, the caller; 58 are "
+                     "the core's: the local flag, the pop or push, the look-up of the page's word, the live byte tested and "
+                     "written; 10 the loop around them. tried: a page's word instead of its descriptor (171 to 114), the "
+                     "class's place instead of the size (to 106), no tracing of the fast halves (to 102), what they cannot do "
+                     "handed on by themselves, so that the shim keeps nothing (to 89)",
     "vm-drain-32": "of 3,320 instructions of a call 690 are the kernel's entry, descriptor and security hooks (21 an "
                    "object), 620 the shim's checks and counts (19), 2,010 the core (61): entries read and moved, three "
                    "changes of owner words. tried: neighbours found without a division (142 an object to 114), "
