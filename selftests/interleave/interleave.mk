@@ -14,7 +14,7 @@ $(INTERLEAVE_BUILD)/interleave_test: $(addprefix $(INTERLEAVE_BUILD)/,interleave
 .PHONY: interleave-program test-interleave
 interleave-program: $(INTERLEAVE_BUILD)/interleave_test
 
-test-interleave: ## interleavings of grant, drain and reap, one after the other (TEST=filter, SCHEDULES=20000)
+test-interleave: ## interleavings of grant, drain and reap, one after the other (TEST=filter, SCHEDULES=4000)
 	@tools/deps.sh interleave
 	@$(MAKE) --no-print-directory interleave-program
 	@$(INTERLEAVE_DIR)/run.sh $(INTERLEAVE_BUILD)/interleave_test "$(TEST)"

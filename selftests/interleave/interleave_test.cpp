@@ -15,7 +15,7 @@ using model::Search;
 // Of each search; more of them by SCHEDULES.
 unsigned long schedules() {
     const char* wanted = std::getenv("SCHEDULES");
-    return wanted && *wanted ? std::strtoul(wanted, nullptr, 10) : 20000;
+    return wanted && *wanted ? std::strtoul(wanted, nullptr, 10) : 4000;
 }
 
 void holds(model::Scenario* (*scenario)(void*)) {

@@ -5,9 +5,8 @@
 //
 // The loaded array serves; the spare one is full or empty. When the loaded one runs out
 // or over they change places, and only when that does not help a whole array is exchanged
-// with the depot. So between CPUs half of what one may hold moves at once, and no entry is
-// copied; a mix of alloc and free at the border moves nothing. To and from slabs a few go at a
-// time (cache.hpp).
+// with the depot, so that no entry is copied. To and from slabs a few go at a time (cache.hpp).
+// A mix of alloc and free at the border moves nothing.
 //
 // An entry is the slot's offset and the place of its live byte, so that an allocation
 // touches neither the page's descriptor nor the slab's header. Capacity falls with the
