@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 #include "heap_fixture.hpp"
 
@@ -40,6 +41,24 @@ TEST_F(HeapStepsTest, AnAllocationThatFindsEverythingEmptyTakesAFewSlotsAndNotAn
         alloc(64);
         ASSERT_LE(P::refilled() - refilled, kStepSlots);
     }
+}
+
+// Two threads of their own took 13 times as long.
+TEST_F(HeapStepsTest, TwoCpusThatRefillInTurnShareHardlyALineOfLiveBytes) {
+    make(1024);
+    Cpu other;
+    std::set<u64> lines[2];
+    const auto take = [&](int who) {
+        for (int i = 0; i < 40; ++i) lines[who].insert(alloc(64) / (64 * 64));  // a byte for 64 bytes
+    };
+    for (int round = 0; round < 30; ++round) {
+        take(0);
+        other.run([&] { take(1); });
+    }
+    u64 shared = 0;
+    for (const u64 line : lines[0]) shared += lines[1].count(line);
+    // What the one leaves of its part of a slab, the other takes before there is a new slab.
+    EXPECT_LE(shared, lines[0].size() / 4) << "of " << lines[0].size();
 }
 
 TEST_F(HeapStepsTest, WhileACpuIsPinnedNothingIsAllocatedAndNothingGoesHome) {

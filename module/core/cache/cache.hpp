@@ -343,10 +343,14 @@ private:
         const u64 begun = P::trace_timed() ? P::ns() : 0;
         const u32 spare = usable ? depots_[c].batch() : 0;
         const u32 wanted = spare < n ? n : spare < kStepSlots ? spare : kStepSlots;
+        // Where this CPU's are, or where nobody's are: two CPUs' live bytes shall share no line.
+        auto* const last = c < kClasses ? &of(P::cpu()).last[c] : nullptr;
         u32 got = 0;
         while (!got) {
-            const u32 taken = slabs_.take(c, wanted, nobody, slots);
+            const Offset near = last ? last->load(std::memory_order_relaxed) : kAnywhere;
+            const u32 taken = slabs_.take(c, wanted, nobody, slots, false, near);
             if (!taken) break;
+            if (last) last->store(slots[taken - 1], std::memory_order_relaxed);
             u32 i = 0;
             for (; i < taken && got < n; ++i)
                 got += make_live(LiveBytes::byte_of(*slab_of(slots[i]), slots[i]), slots[i],

@@ -92,10 +92,13 @@ struct alignas(64) CpuCache {
         u32 c;
         u32 at;
     } audit = {};         // how far an audit's visit has come
-    u64 unused[58] = {};  // 2 KiB in all, so that an index is a shift
+    // What slabs gave this CPU last, by class: the next come from beside it. Hints.
+    std::atomic<Offset> last[kClasses];
+    u64 unused[58 - kClasses] = {};  // 2 KiB in all, so that an index is a shift
 
     CpuCache() {
         for (Entry*& e : ends) e = &closed_entries[1];
+        for (auto& l : last) l.store(kApart, std::memory_order_relaxed);
     }
 
     // By place, which is the class + 1, so that the compiler has nothing to add.
