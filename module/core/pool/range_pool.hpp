@@ -176,7 +176,7 @@ public:
         return taken;
     }
 
-    // Walks the ranges by offset, 32 under one hold: no gap, no two free neighbours, each live
+    // Walks the ranges by offset, four under one hold: no gap, no two free neighbours, each live
     // one owned by a client that lives and chained to it. What nobody changes meanwhile also
     // adds up, and has its table and indices compared with each other, a few ranges under one hold
     // again. Context: task.

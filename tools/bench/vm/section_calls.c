@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * The calls whose longest section with interrupts or preemption off sections.py looks for, at 10^6
- * live objects: small pools', a driver's, a large pool's, in the order of this file. In the folder FOLDER, which the host
- * sees: for each call it writes NAME.ready, waits for NAME.go, makes the call, writes NAME.done.
+ * The calls whose longest section with interrupts or preemption off sections.py looks for: of small
+ * pools, of a driver and of a large pool at 10^6 live objects, in the order of this file. In the
+ * folder FOLDER, which the host sees: for each call it writes NAME.ready, waits for NAME.go, makes
+ * the call, writes NAME.done.
  *
  *   section_calls FOLDER [LIVE]
  */

@@ -28,7 +28,7 @@ static struct quarry_heap *heap;
 static struct quarry_range *range, *few;
 static struct quarry_reserve *reserve;
 static void **objects, **sized, **blocks;
-static u64 *ranges;
+static u64 *ranges, few_ranges[FEW];
 static u32 state = 1;
 
 static u32 draw(void)
@@ -58,7 +58,6 @@ static int fill(void)
 		.capacity = (u64)live * SZ_64K, .granule = 256, .max_live = live,
 	};
 	struct quarry_range_config narrow = { .capacity = SZ_64M, .granule = 256, .max_live = FEW };
-	u64 offset;
 	unsigned int i;
 
 	objects = vzalloc(live * sizeof(*objects));
@@ -74,7 +73,7 @@ static int fill(void)
 	if (IS_ERR(cache) || IS_ERR(heap) || IS_ERR(range) || IS_ERR(few))
 		return -ENOMEM;
 	for (i = 0; i < FEW; i++)
-		if (quarry_range_alloc(few, 1024 + draw() % 31744, 0, &offset))
+		if (quarry_range_alloc(few, 1024 + draw() % 31744, 0, few_ranges + i))
 			return -ENOMEM;
 	for (i = 0; i < live; i++) {
 		objects[i] = quarry_cache_alloc(cache, GFP_KERNEL);
@@ -91,12 +90,18 @@ static int fill(void)
 
 static int empty(void)
 {
+	unsigned int i;
+
 	quarry_reserve_destroy(reserve);
+	for (i = 0; i < FEW; i++)
+		if (quarry_range_free(few, few_ranges[i]))
+			return -EIO;
 	while (live--)
 		if (quarry_cache_free(cache, objects[live]) || quarry_range_free(range, ranges[live]))
 			return -EIO;
 	live = 0;
-	if (quarry_cache_destroy(cache) || quarry_heap_destroy(heap) || quarry_range_destroy(range))
+	if (quarry_cache_destroy(cache) || quarry_heap_destroy(heap) || quarry_range_destroy(range) ||
+	    quarry_range_destroy(few))
 		return -EBUSY;
 	vfree(objects);
 	vfree(ranges);
